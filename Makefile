@@ -1,0 +1,144 @@
+# Everything that CI runs is a target here; `make help` lists them.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+
+GO       ?= go
+PKG      ?= ./...
+FUZZTIME ?= 20s
+# Passed to the harness, as in: make bench BENCHFLAGS='-rounds 1 -duration 2s'
+BENCHFLAGS ?=
+
+tool = $(GO) tool -modfile=tools.mod
+
+# golangci-lint takes minutes to build: kept per version of it and of the Go that built it.
+golangci-lint := bin/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools.mod)-$(shell $(GO) env GOVERSION)
+
+.PHONY: help demo build test check fmt fmt-check lint vet unit race fuzz fuzz-briefly vuln bench test-deps bench-deps clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## a router and two workers in one process, and the curl to try
+	@exec bin/dialmux demo
+
+build: ## bin/dialmux
+	@CGO_ENABLED=0 $(GO) build -o bin/dialmux ./cmd/dialmux
+
+test: test-deps check unit race fuzz-briefly ## all that must pass: checks, then unit, interop and end-to-end tests, plain and under the race detector
+	@echo '== all passed'
+
+check: fmt-check lint vet ## format, lint and vet
+
+fmt: ## format the tree
+	@$(tool) gofumpt -w .
+
+fmt-check:
+	@echo '== format'
+	unformatted=$$($(tool) gofumpt -l .)
+	if [[ -n $$unformatted ]]; then
+		printf 'not formatted (make fmt does it):\n%s\n' "$$unformatted"
+		exit 1
+	fi
+
+lint: $(golangci-lint) ## golangci-lint, with the walls of the house (.golangci.yml)
+	@echo '== lint'
+	$(golangci-lint) run $(PKG)
+
+$(golangci-lint):
+	@echo '== building $(@F) (minutes, once)'
+	CGO_ENABLED=0 $(GO) build -modfile=tools.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+vet:
+	@echo '== vet'
+	$(GO) vet $(PKG)
+
+unit: ## every test, with fuzz seeds and the tests that count memory
+	@echo '== tests'
+	$(GO) test -p 1 -count=1 $(PKG) # the cache does not see what the programs that they start are made of
+
+race: ## every test under the race detector, but for those of programs that are built without it
+	@echo '== tests, race detector'
+	CGO_ENABLED=1 $(GO) test -race -p 1 -count=1 $$($(GO) list $(PKG) | grep -vE '^github.com/dialmux/dialmux(/bench|/examples.*)?$$')
+
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@packages=$$($(GO) list $(PKG))
+	for package in $$packages; do
+		tests=$$($(GO) test -list '^Fuzz' "$$package")
+		for target in $$(grep '^Fuzz' <<<"$$tests" || true); do
+			echo "== $$package $$target"
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"
+		done
+	done
+
+fuzz-briefly: ## the HTTP/1.1 parser against net/http's for 20 s
+	@echo '== fuzz, briefly'
+	$(GO) test -run '^$$' -fuzz '^FuzzDifferential$$' -fuzztime 20s -fuzzminimizetime 1s ./internal/http1
+
+vuln: ## known vulnerabilities in what we build on (asks vuln.go.dev)
+	@$(tool) govulncheck $(PKG)
+
+bench: bench-deps build ## CPU, latency and memory against nginx, HAProxy, Caddy, Mongrel2 and Pushpin, as a table
+	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
+	bin/bench -dialmux bin/dialmux $(BENCHFLAGS)
+
+clean: ## remove bin/
+	@rm -rf bin
+
+# What the tests and the harness need from Debian. `installs` takes the packages as arguments, with apt-get
+# as root or through sudo, and keeps services that come with them from starting.
+define installs
+installs() {
+	local as_root=() policy=/usr/sbin/policy-rc.d
+	if [[ $$(id -u) != 0 ]]; then as_root=(sudo -n); fi
+	echo "== installing $$*"
+	command -v apt-get >/dev/null || { echo "no apt-get here: install $$* by hand"; return 1; }
+	"$${as_root[@]}" apt-get -qq update || return 1
+	local ours=
+	if [[ ! -e $$policy ]]; then
+		printf '#!/bin/sh\nexit 101\n' | "$${as_root[@]}" install -m 755 /dev/stdin $$policy || return 1
+		ours=yes
+	fi
+	local result=0
+	"$${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$$@" </dev/null || result=1
+	if [[ -n $$ours ]]; then "$${as_root[@]}" rm -f $$policy; fi
+	return $$result
+}
+endef
+
+# In CI what is missing is a failure; elsewhere the tests that want it say so themselves.
+test-deps:
+	@$(installs)
+	missing=()
+	/usr/bin/python3 -c 'import zmq, msgpack' 2>/dev/null || missing+=(python3-zmq python3-msgpack)
+	/usr/bin/ruby -e 'require "ffi-rzmq"; require "msgpack"' 2>/dev/null || missing+=(ruby-ffi-rzmq ruby-msgpack)
+	command -v "$$($(GO) env CC)" >/dev/null || missing+=(gcc libc6-dev)
+	printf '#include <msgpack.h>\n#include <zmq.h>\n' | cc -E -x c - >/dev/null 2>&1 || missing+=(gcc libc6-dev libzmq3-dev libmsgpack-dev)
+	command -v curl >/dev/null || missing+=(curl)
+	if (( $${#missing[@]} )) && ! installs "$${missing[@]}"; then
+		echo "could not install $${missing[*]}: as root, run apt-get install $${missing[*]}"
+		[[ $${CI:-} != true ]] || exit 1
+	fi
+
+# A contender that cannot be had is no failure: the harness names it.
+bench-deps:
+	@$(installs)
+	missing=()
+	[[ -x $$(command -v nginx || echo /usr/sbin/nginx) ]] || missing+=(nginx-light)
+	command -v wrk >/dev/null || missing+=(wrk)
+	if (( $${#missing[@]} )); then installs "$${missing[@]}"; fi
+	missing=()
+	[[ -x $$(command -v haproxy || echo /usr/sbin/haproxy) ]] || missing+=(haproxy)
+	command -v caddy >/dev/null || missing+=(caddy)
+	command -v mongrel2 >/dev/null || missing+=(mongrel2-core)
+	command -v condure >/dev/null || missing+=(condure)
+	command -v pushpin >/dev/null || missing+=(pushpin)
+	printf '#include <zmq.h>\n' | cc -E -x c - >/dev/null 2>&1 || missing+=(gcc libc6-dev libzmq3-dev)
+	if (( $${#missing[@]} )) && ! installs "$${missing[@]}"; then
+		for package in "$${missing[@]}"; do
+			installs "$$package" || echo "could not install $$package: what needs it is not measured"
+		done
+	fi
