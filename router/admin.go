@@ -1,0 +1,166 @@
+package router
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// WorkerStatus is one connection on the worker port, as /workers shows it.
+type WorkerStatus struct {
+	Name        string    `json:"name"`
+	Kind        string    `json:"kind"` // REP, DEALER or ROUTER
+	Addr        string    `json:"addr"`
+	State       string    `json:"state"` // ready, busy, draining, joining or refused
+	Why         string    `json:"why,omitempty"`
+	Service     string    `json:"service,omitempty"`
+	AppVersion  string    `json:"app_version,omitempty"`
+	Zone        string    `json:"zone,omitempty"`
+	Concurrency int       `json:"concurrency"`
+	Busy        int       `json:"busy"`    // streams open on it
+	Ended       uint64    `json:"ended"`   // streams that it has ended
+	Refused     uint64    `json:"refused"` // streams that it refused
+	Since       time.Time `json:"since"`
+}
+
+// StreamStatus is one request, as /streams shows it.
+type StreamStatus struct {
+	Stream uint64  `json:"stream,omitempty"`
+	State  string  `json:"state"` // waiting, gathering: for a REP worker, sent, begun, or cancelled: the client left, and the worker still owes the end
+	Method string  `json:"method,omitempty"`
+	Target string  `json:"target,omitempty"` // the path, without the query
+	Worker string  `json:"worker,omitempty"`
+	Age    float64 `json:"age_seconds"`
+}
+
+// StreamTable is what /streams shows.
+type StreamTable struct {
+	Waiting int            `json:"waiting"`
+	Open    int            `json:"open"`
+	Dropped uint64         `json:"dropped_frames"` // frames for streams that were not open
+	Streams []StreamStatus `json:"streams"`
+}
+
+// Admin is the handler for the admin port:
+//
+//	GET /healthz   200 while the process serves
+//	GET /readyz    200 while a worker is there and the router does not drain, else 503
+//	GET /workers   the connections on the worker port, oldest first: []WorkerStatus
+//	GET /streams   requests that wait or run: StreamTable
+func (r *Router) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "router": r.id})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		n := r.pool.members()
+		switch {
+		case r.draining.Load():
+			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "draining", "workers": n})
+		case n == 0:
+			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "no worker", "workers": 0})
+		default:
+			writeJSON(w, http.StatusOK, map[string]any{"status": "ready", "workers": n})
+		}
+	})
+	mux.HandleFunc("GET /workers", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, r.Workers())
+	})
+	mux.HandleFunc("GET /streams", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, r.Streams())
+	})
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // the reader may have gone
+}
+
+// Workers lists the connections on the worker port, oldest first.
+func (r *Router) Workers() []WorkerStatus {
+	peers := r.pool.snapshot()
+	out := make([]WorkerStatus, 0, len(peers))
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	for _, p := range peers {
+		out = append(out, WorkerStatus{
+			Name: p.name(), Kind: p.kind(), Addr: p.addr, State: p.state(), Why: p.parked,
+			Service: p.info.Service, AppVersion: p.info.AppVersion, Zone: p.info.Zone,
+			Concurrency: p.slots, Busy: p.busy, Ended: p.ended, Refused: p.refusals, Since: p.since,
+		})
+	}
+	return out
+}
+
+// state is one word for what p is doing. pool.mu is held.
+func (p *peer) state() string {
+	switch {
+	case p.parked != "":
+		return "refused"
+	case p.draining:
+		return "draining"
+	case !p.joined:
+		return "joining"
+	case !p.free():
+		return "busy"
+	}
+	return "ready"
+}
+
+// Streams lists the requests that wait or run.
+func (r *Router) Streams() StreamTable {
+	t := StreamTable{Streams: []StreamStatus{}, Dropped: r.dropped.Load()}
+	r.pool.mu.Lock()
+	for i := range r.pool.room {
+		for s := r.pool.room[i].head; s != nil; s = s.after {
+			t.Streams = append(t.Streams, s.status("waiting"))
+		}
+	}
+	for s := range r.pool.gathering {
+		t.Streams = append(t.Streams, s.status("gathering"))
+	}
+	r.pool.mu.Unlock()
+	t.Waiting = len(t.Streams)
+	for _, p := range r.pool.snapshot() {
+		t.Streams = append(t.Streams, p.openStreams()...)
+	}
+	t.Open = len(t.Streams) - t.Waiting
+	slices.SortStableFunc(t.Streams[t.Waiting:], func(a, b StreamStatus) int { return cmp.Compare(a.Stream, b.Stream) })
+	return t
+}
+
+func (s *stream) status(state string) StreamStatus {
+	return StreamStatus{State: state, Method: s.request.method, Target: s.request.target(), Age: time.Since(s.arrived).Seconds()}
+}
+
+func (p *peer) openStreams() (out []StreamStatus) {
+	p.mu.Lock()
+	open := make([]numbered, 0, len(p.streams))
+	for id, s := range p.streams {
+		open = append(open, numbered{s, id})
+	}
+	p.mu.Unlock()
+	for _, o := range open {
+		st := StreamStatus{State: "cancelled"}
+		if o.s != nil {
+			o.s.mu.Lock()
+			if o.s.id == o.id {
+				st = o.s.status("sent")
+				if o.s.begun {
+					st.State = "begun"
+				}
+			}
+			o.s.mu.Unlock()
+		}
+		st.Stream, st.Worker = o.id, p.name()
+		out = append(out, st)
+	}
+	return out
+}

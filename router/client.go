@@ -1,0 +1,276 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"golang.org/x/net/http2"
+
+	"github.com/dialmux/dialmux/frame"
+)
+
+// client is the seam between a front, which knows HTTP, and the streams, which
+// know frames: what an exchange asks of the front that its request came in by.
+// There are two fronts, ServeHTTP on net/http and engine on internal/http1.
+//
+// A front fills s.request by intake, makes an exchange and calls run, which
+// returns when the exchange is over, and then s.release. Meanwhile run calls,
+// in this goroutine,
+//
+//	inform ...       informational heads, as they come
+//	begin            the final head, which may be kept back until
+//	write, flush ... the body's pieces; a slow client holds these up, and so its worker
+//	finish           the end
+//
+// and, in one goroutine more if the request has a body that is not at hand,
+//
+//	read ...         as the worker takes it
+//	halt             from run's goroutine: read must return
+//
+// If run returns false, the client has been given something that must not look
+// whole, or has gone: the front breaks the connection off, visibly. A front
+// that learns that its client has gone calls s.leave, before s.release.
+type client interface {
+	// inform sends an informational head if the client's version knows them.
+	inform(h *answerHead) error
+	// begin takes the final head. No body is sent where there must be none:
+	// HEAD, 204, 205, 304.
+	begin(h *answerHead) error
+	// write adds to the body. last: it is the end of it.
+	write(p []byte, last bool) error
+	// flush sends what has been kept back.
+	flush() error
+	// finish ends the answer, and sends what is left of it.
+	finish(trailers frame.Fields) error
+
+	// atHand tells whether read will not wait.
+	atHand() bool
+	// read reads the body: io.EOF, perhaps with its last bytes, ends it. Any
+	// other error is a *failure to answer with, or the client has gone.
+	read(p []byte) (int, error)
+	// trailers are the request's, after io.EOF.
+	trailers(*frame.Fields)
+	// halt ends a read that waits, and those after.
+	halt()
+	// gone tells whether the client has gone, where only asking shows it; nil
+	// where the front learns it by itself.
+	gone() func() bool
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	r       *Router
+	s       *stream
+	c       client
+	version version
+
+	upload  sync.WaitGroup
+	begun   bool  // the final head went out
+	left    int64 // of the declared length; -1: none was declared
+	bodyOK  bool  // the answer may have a body
+	code    frame.Code
+	reason  string
+	cutting bool // more came than was declared; logged once
+
+	head answerHead
+	tail frame.Fields // the request's trailers
+}
+
+// run carries the request to a worker and the answer back.
+func (x *exchange) run() (whole bool) {
+	s := x.s
+	s.open()
+	if s.request.length != 0 {
+		x.startUpload()
+	}
+	x.code, x.reason = http2.ErrCodeCancel, "the client left"
+	defer func() { // after a panic too
+		s.close(x.code, x.reason)
+		x.endUpload()
+	}()
+	return x.carry()
+}
+
+// reset makes x ready for the next request, keeping its memory.
+func (x *exchange) reset(s *stream, v version) {
+	x.s, x.version, x.begun, x.cutting = s, v, false, false
+}
+
+// carry writes the parts of the response as they come.
+func (x *exchange) carry() (whole bool) {
+	for {
+		p, err := x.s.next()
+		if err != nil {
+			return x.fail(err)
+		}
+		if p.status != 0 {
+			if why := x.makeHead(&p); why != "" {
+				x.r.log.Warn("worker's answer cannot be passed on", "worker", p.worker, "target", x.s.request.target(), "what", why)
+				x.code, x.reason = http2.ErrCodeProtocol, why
+				return x.fail(errBroken)
+			}
+			if !x.sendHead() {
+				return false
+			}
+		}
+		if len(p.body) > 0 && !x.writeBody(p.body, p.end) {
+			return false
+		}
+		if p.end {
+			if x.left > 0 && x.bodyOK {
+				x.r.log.Warn("worker's answer is shorter than its content-length", "worker", x.s.worker, "target", x.s.request.target(), "missing", x.left)
+				_ = x.c.flush() // the head: a connection that ends without a byte makes clients ask again
+				return false
+			}
+			x.makeTrailers(p.trailers)
+			return x.c.finish(x.head.fields) == nil
+		}
+		if x.begun && x.c.flush() != nil {
+			return false
+		}
+	}
+}
+
+// sendHead reports whether the client is still there.
+func (x *exchange) sendHead() bool {
+	h := &x.head
+	if h.status < 200 {
+		return x.c.inform(h) == nil
+	}
+	x.begun = true
+	x.bodyOK = x.s.request.method != "HEAD" && h.status != 204 && h.status != 205 && h.status != 304
+	x.left = h.length
+	h.close = x.r.draining.Load() || x.unread()
+	return x.c.begin(h) == nil
+}
+
+// fail ends the exchange early.
+func (x *exchange) fail(err error) (whole bool) {
+	f, ours := errors.AsType[*failure](err)
+	switch {
+	case errors.Is(err, errLeft): // the client, or a handler around this one, has given up
+		return false
+	case x.begun:
+		level := slog.LevelWarn
+		if ours && f.status < 500 { // the client's doing
+			level = slog.LevelDebug
+		}
+		x.r.log.Log(context.Background(), level, "answer broke off", "target", x.s.request.target(), "err", err)
+		return false
+	case !ours:
+		f = &failure{502, err.Error(), false}
+	}
+	return x.answer(f, x.unread())
+}
+
+// answer sends a response of the router's own. unread: the request's body is,
+// and the connection cannot be used again.
+func (x *exchange) answer(f *failure, unread bool) (whole bool) {
+	x.r.unserved.warn(x.r.log, "request not served", "status", f.status, "method", x.s.request.method, "target", x.s.request.target(), "why", f.reason)
+	h := &x.head
+	h.fields.Reset()
+	h.fields.Add("content-type", "text/plain; charset=utf-8")
+	h.fields.Add("cache-control", "no-store")
+	if f.retry {
+		h.fields.Add("retry-after", "1")
+	}
+	if f.status == 405 { // RFC 9110 section 15.5.6
+		h.fields.Add("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	}
+	h.fields.Add("via", x.version.via())
+	body := "dialmux: " + f.reason + "\n"
+	h.status, h.length, h.close = f.status, int64(len(body)), unread || x.r.draining.Load()
+	if x.c.begin(h) != nil {
+		return false
+	}
+	if x.s.request.method != "HEAD" && x.c.write([]byte(body), true) != nil {
+		return false
+	}
+	return x.c.finish(frame.Fields{}) == nil
+}
+
+// unread tells whether some of the request's body has not been read.
+func (x *exchange) unread() bool {
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	return !x.s.upload.eof
+}
+
+// writeBody cuts what exceeds the declared length. False: the client has gone.
+func (x *exchange) writeBody(b []byte, last bool) bool {
+	if !x.bodyOK {
+		return true
+	}
+	if x.left >= 0 && int64(len(b)) > x.left {
+		if !x.cutting {
+			x.cutting = true
+			x.r.log.Warn("worker's answer is longer than its content-length, and cut", "worker", x.s.worker, "target", x.s.request.target())
+		}
+		b = b[:x.left]
+	}
+	if x.left >= 0 {
+		x.left -= int64(len(b))
+	}
+	return len(b) == 0 || x.c.write(b, last) == nil
+}
+
+// bodyBuffers are what bodies are read into.
+var bodyBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }}
+
+// startUpload reads the body: at once if it is at hand, else beside the
+// response.
+func (x *exchange) startUpload() {
+	if q := &x.s.request; !q.expect && q.length <= keptLimit && x.c.atHand() {
+		x.readBody()
+		x.s.choose()
+		return
+	}
+	x.upload.Go(x.readBody)
+}
+
+func (x *exchange) readBody() {
+	defer x.survive()
+	buf := bodyBuffers.Get().(*[16 << 10]byte)
+	defer bodyBuffers.Put(buf)
+	gone := x.c.gone()
+	for {
+		n := x.s.wantBody(gone)
+		if n == 0 {
+			return
+		}
+		n, err := x.c.read(buf[:min(n, len(buf))])
+		switch {
+		case err == nil:
+			x.s.feed(buf[:n], false, frame.Fields{})
+		case errors.Is(err, io.EOF):
+			x.tail.Reset()
+			x.c.trailers(&x.tail)
+			x.s.feed(buf[:n], true, x.tail)
+			return
+		default:
+			x.s.spoil(err)
+			return
+		}
+	}
+}
+
+// survive keeps a fault in the reading goroutine, which no server stands
+// around, from ending the process.
+func (x *exchange) survive() {
+	if fault := recover(); fault != nil {
+		x.r.log.Error("panic while a request's body was read; please report it", "target", x.s.request.target(), "fault", fault, "stack", string(debug.Stack()))
+		x.s.spoil(&failure{500, "the request's body could not be read", false})
+	}
+}
+
+// endUpload waits for the reading goroutine.
+func (x *exchange) endUpload() {
+	if x.s.request.length != 0 && x.unread() {
+		x.c.halt()
+	}
+	x.upload.Wait()
+}

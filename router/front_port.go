@@ -1,0 +1,278 @@
+package router
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dialmux/dialmux/internal/http1"
+)
+
+// The limits of a Port.
+const (
+	DefaultHeadTimeout  = 10 * time.Second
+	DefaultIdleTimeout  = 75 * time.Second
+	DefaultBodyTimeout  = 60 * time.Second
+	DefaultWriteTimeout = 60 * time.Second
+)
+
+// Port says how clients are served. The zero value is good for most. A limit
+// of 0 is its default, a negative one is none.
+type Port struct {
+	// TLS serves encrypted connections only, with these certificates. HTTP/2
+	// is chosen by ALPN.
+	TLS *tls.Config
+	// HeadTimeout is how long a request's head may take, from its first byte
+	// or the connection's beginning; then 408. Default DefaultHeadTimeout.
+	HeadTimeout time.Duration
+	// IdleTimeout is how long a connection may be without a request. Default
+	// DefaultIdleTimeout.
+	IdleTimeout time.Duration
+	// BodyTimeout is how long nothing of a request's body may come, while it
+	// is wanted; then 408. Default DefaultBodyTimeout. HTTP/1 only.
+	BodyTimeout time.Duration
+	// WriteTimeout is how long a client may take nothing of an answer; then
+	// its connection is reset. Default DefaultWriteTimeout.
+	WriteTimeout time.Duration
+}
+
+// Clients serves clients on one port: HTTP/1.1 by an engine of its own, HTTP/2
+// (in the clear by prior knowledge, or over TLS) by net/http.
+type Clients struct {
+	r       *Router
+	tls     *tls.Config
+	head    time.Duration
+	engine  *http1.Server
+	second  *http.Server              // HTTP/2
+	handed  *handover                 // what second accepts from
+	given   atomic.Pointer[time.Time] // when it got the last one; nil: none
+	log     *slog.Logger
+	open    atomic.Int64 // connections of conns
+	conns   sync.WaitGroup
+	serving errgroup.Group
+
+	shaking context.Context // TLS handshakes
+	shake   context.CancelFunc
+	watch   context.CancelFunc
+}
+
+// Clients makes what serves clients by p. Shutdown must end it.
+func (r *Router) Clients(p Port) *Clients {
+	for limit, def := range map[*time.Duration]time.Duration{
+		&p.HeadTimeout: DefaultHeadTimeout, &p.IdleTimeout: DefaultIdleTimeout, &p.BodyTimeout: DefaultBodyTimeout, &p.WriteTimeout: DefaultWriteTimeout,
+	} {
+		if *limit == 0 {
+			*limit = def
+		}
+	}
+	c := &Clients{
+		r: r, log: r.log, head: p.HeadTimeout,
+		engine: &http1.Server{
+			HeadTimeout: p.HeadTimeout, IdleTimeout: p.IdleTimeout, BodyTimeout: p.BodyTimeout, WriteTimeout: p.WriteTimeout,
+		},
+		second: &http.Server{
+			Handler:           http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.handle(w, req, p.WriteTimeout) }),
+			ReadHeaderTimeout: p.HeadTimeout, IdleTimeout: p.IdleTimeout, Protocols: new(http.Protocols),
+			HTTP2:    &http.HTTP2Config{WriteByteTimeout: p.WriteTimeout},
+			ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
+
+			DisableGeneralOptionsHandler: true, // OPTIONS * is the workers' to answer
+		},
+		handed: &handover{conns: make(chan net.Conn), done: make(chan struct{})},
+	}
+	if p.TLS == nil {
+		c.engine.HTTP2 = c.give
+		c.second.Protocols.SetUnencryptedHTTP2(true)
+	} else { // by ALPN only (RFC 9113 section 3.3)
+		c.tls = p.TLS.Clone()
+		c.tls.NextProtos = []string{"h2", "http/1.1", "http/1.0"}
+		c.second.Protocols.SetHTTP2(true)
+		c.second.TLSConfig = c.tls
+	}
+	watching, cancel := context.WithCancel(context.Background())
+	c.watch = cancel
+	c.shaking, c.shake = context.WithCancel(context.Background())
+	c.serving.Go(func() error { c.engine.Watch(watching); return nil })
+	c.serving.Go(func() error { _ = c.second.Serve(c.handed); return nil })
+	return c
+}
+
+// Serve accepts clients until l closes: then it returns net.ErrClosed.
+func (c *Clients) Serve(l net.Listener) error {
+	return c.r.acceptAll(context.Background(), l, "HTTP port "+l.Addr().String(), func(nc net.Conn) {
+		c.open.Add(1)
+		c.conns.Go(func() {
+			defer c.open.Add(-1)
+			defer c.survive(nc)
+			c.serve(nc)
+		})
+	})
+}
+
+// survive keeps a fault in one connection from ending all others.
+func (c *Clients) survive(nc net.Conn) {
+	if fault := recover(); fault != nil {
+		c.log.Error("panic while a client was served; please report it", "client", nc.RemoteAddr().String(), "fault", fault, "stack", string(debug.Stack()))
+		reset(nc)
+	}
+}
+
+func (c *Clients) serve(nc net.Conn) {
+	if c.tls == nil {
+		c.engine.ServeConn(nc, c.r.newEngine(nc, "http"))
+		return
+	}
+	t := tls.Server(nc, c.tls)
+	ctx, done := c.shaking, context.CancelFunc(func() {})
+	if c.head > 0 {
+		ctx, done = context.WithTimeout(ctx, c.head)
+	}
+	err := t.HandshakeContext(ctx)
+	done()
+	if err != nil {
+		c.log.Debug("TLS handshake failed", "client", nc.RemoteAddr().String(), "err", err)
+		if bad, ok := errors.AsType[tls.RecordHeaderError](err); ok && bad.Conn != nil && isMethod(bad.RecordHeader) {
+			misdirect(nc)
+		}
+		_ = nc.Close()
+		return
+	}
+	if t.ConnectionState().NegotiatedProtocol == "h2" {
+		c.give(t)
+		return
+	}
+	c.engine.ServeConn(t, c.r.newEngine(nc, "https"))
+}
+
+// give hands an HTTP/2 connection over.
+func (c *Clients) give(nc net.Conn) {
+	now := time.Now()
+	c.given.Store(&now)
+	c.handed.give(nc)
+}
+
+// isMethod tells whether a request in the clear may begin so.
+func isMethod(first [5]byte) bool {
+	for _, b := range first[:3] { // as long as the shortest, GET
+		if b < 'A' || b > 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// misdirect answers who speaks HTTP in the clear where TLS is spoken, and reads
+// what still comes: a reset would take the answer away.
+func misdirect(nc net.Conn) {
+	const body = "dialmux: this port speaks TLS: say https://\n"
+	_ = nc.SetDeadline(time.Now().Add(lingering))
+	_, err := fmt.Fprintf(nc, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+	if w, ok := nc.(interface{ CloseWrite() error }); ok && err == nil && w.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, nc)
+	}
+}
+
+// firstRequest is how long an HTTP/2 connection is left alone while the port
+// shuts down: GOAWAY would overtake the request that it was opened for.
+const firstRequest = 500 * time.Millisecond
+
+// Shutdown ends every connection: after its request, or once it has been idle
+// for farewell, since a request may be on its way. Those left when ctx ends are
+// reset; it returns how many requests these had. All listeners must have
+// closed, and Serve have returned.
+func (c *Clients) Shutdown(ctx context.Context, farewell time.Duration) (cut int) {
+	cutting, cutNow := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutNow()
+	counted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(counted)
+		cut = int(c.r.active.Load())
+		c.shake()
+		cutNow()
+	})
+	late := time.AfterFunc(farewell+2*lingering, c.shake) // who has not even shaken hands asks nothing
+	defer late.Stop()
+	var second sync.WaitGroup
+	settled := make(chan struct{}) // no connection can turn out to be HTTP/2's any more
+	second.Go(func() {
+		await(cutting, farewell, settled)
+		if last := c.given.Load(); last != nil {
+			await(cutting, time.Until(last.Add(min(farewell, firstRequest))), nil)
+		}
+		if c.second.Shutdown(cutting) != nil {
+			_ = c.second.Close()
+		}
+	})
+	for c.engine.Drain(cutting, farewell); c.open.Load() > 0; c.engine.Drain(cutting, farewell) {
+		time.Sleep(10 * time.Millisecond) // a handshake goes on
+	}
+	c.conns.Wait()
+	close(settled)
+	second.Wait()
+	c.handed.close()
+	c.shake()
+	c.watch()
+	_ = c.serving.Wait()
+	if !stop() {
+		<-counted
+	}
+	return cut
+}
+
+// await returns after d, or as soon as ctx or over ends.
+func await(ctx context.Context, d time.Duration, over <-chan struct{}) {
+	if d <= 0 {
+		return
+	}
+	wait, done := context.WithTimeout(ctx, d)
+	defer done()
+	select {
+	case <-over:
+	case <-wait.Done():
+	}
+}
+
+// handover is a listener whose connections come from another one.
+type handover struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+// give waits until nc is accepted.
+func (h *handover) give(nc net.Conn) {
+	select {
+	case h.conns <- nc:
+	case <-h.done:
+		_ = nc.Close()
+	}
+}
+
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case nc := <-h.conns:
+		return nc, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handover) close() { h.once.Do(func() { close(h.done) }) }
+
+func (h *handover) Close() error {
+	h.close()
+	return nil
+}
+
+func (h *handover) Addr() net.Addr { return &net.TCPAddr{} }

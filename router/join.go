@@ -1,0 +1,165 @@
+package router
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"strings"
+
+	"golang.org/x/net/http2"
+
+	"github.com/dialmux/dialmux/frame"
+)
+
+// maxParked bounds the connections that are refused and kept: closing them at
+// once would make libzmq dial again seven times a second.
+const maxParked = 256
+
+// join takes a native worker's JOIN.
+func (p *peer) join(f *frame.Frame) error {
+	info, err := frame.ParseJoin(f)
+	if err != nil {
+		return p.breach(err)
+	}
+	if info.Connection != p.connection {
+		p.r.dropped.Add(1) // meant for an earlier connection: libzmq kept it
+		return nil
+	}
+	peer := p.conn.Peer()
+	service, name := splitUser(peer.User)
+	if info.Name == "" {
+		info.Name = name
+	}
+	if info.Service == "" {
+		info.Service = service
+	}
+	if info.Token == "" {
+		info.Token = peer.Password
+	}
+	if code, why := p.r.judge(&info); why != "" {
+		p.park(code, why, false)
+		return nil
+	}
+	p.admit()
+	p.r.enroll(p, info)
+	return nil
+}
+
+// joinREP makes a REP worker of what its handshake said: it sends no JOIN.
+func (r *Router) joinREP(p *peer) {
+	peer := p.conn.Peer()
+	info := frame.JoinInfo{Protocol: frame.Protocol, Concurrency: 1, Token: peer.Password}
+	info.Service, info.Name = splitUser(peer.User)
+	if code, why := r.judge(&info); why != "" {
+		p.park(code, why, false)
+		return
+	}
+	p.admit()
+	r.enroll(p, info)
+}
+
+// admit makes frames count. A part may be as large as zmtp takes, so that one
+// over frame.MaxPayload costs its stream and not the connection.
+func (p *peer) admit() {
+	p.admitted = true
+	if p.rep == rep {
+		p.conn.SetMaxPart(MaxGather)
+	} else {
+		p.conn.SetMaxPart(1 << 20)
+	}
+}
+
+// judge says why a worker cannot join.
+func (r *Router) judge(info *frame.JoinInfo) (frame.Code, string) {
+	switch {
+	case info.Protocol != frame.Protocol:
+		return http2.ErrCodeProtocol, fmt.Sprintf("protocol %d is not spoken here, %d is", info.Protocol, frame.Protocol)
+	case info.Name != "" && !ValidName(info.Name):
+		return http2.ErrCodeProtocol, fmt.Sprintf("the name %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Name)
+	case info.Service != "" && !ValidName(info.Service):
+		return http2.ErrCodeProtocol, fmt.Sprintf("the service %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Service)
+	case r.cfg.Token != "" && !sameToken(info.Token, r.cfg.Token):
+		return http2.ErrCodeInadequateSecurity, "the token is missing or wrong: set the one that the router was started with"
+	}
+	return http2.ErrCodeNo, ""
+}
+
+// sameToken compares in constant time, whatever the lengths.
+func sameToken(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// splitUser reads a PLAIN user name: NAME or SERVICE/NAME.
+func splitUser(user string) (service, name string) {
+	if service, name, ok := strings.Cut(user, "/"); ok {
+		return service, name
+	}
+	return "", user
+}
+
+// ValidName tells whether s can name a worker or a service: 1 to 128 letters,
+// digits, '.', '_' and '-'.
+func ValidName(s string) bool {
+	for _, c := range []byte(s) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 128
+}
+
+// enroll makes p a worker with this state, in place of any earlier one.
+func (r *Router) enroll(p *peer, info frame.JoinInfo) {
+	info.Token = ""
+	if info.Name == "" {
+		info.Name = labelOf(p.addr)
+	}
+	again := r.pool.known(p, info)
+	old, ok := r.pool.join(p, info)
+	if !ok {
+		return
+	}
+	if old != nil {
+		r.log.Info("worker has a new connection", "worker", old.name(), "addr", p.addr)
+		_ = old.conn.Close()
+	}
+	if again {
+		return
+	}
+	r.log.Info("worker joined", "worker", p.name(), "kind", p.kind(), "addr", p.addr, "service", info.Service, "concurrency", info.Concurrency)
+}
+
+// labelOf makes a name of an address.
+func labelOf(addr string) string {
+	b := []byte(addr)
+	for i, c := range b {
+		if c == ':' || c == '/' || !ValidName(string(c)) {
+			b[i] = '-'
+		}
+	}
+	return strings.Trim(string(b), "-")
+}
+
+func (p *peer) kind() string {
+	if p.rep == rep {
+		return "REP"
+	}
+	return p.conn.Peer().Socket
+}
+
+// park refuses p and keeps its connection, so that it does not dial again. late
+// says that it has not joined in time.
+func (p *peer) park(code frame.Code, why string, late bool) {
+	oldest, ok := p.r.pool.park(p, why, late)
+	if !ok {
+		return
+	}
+	if oldest != nil {
+		_ = oldest.conn.Close()
+	}
+	p.goAway(code, why)
+	p.r.refusals.warn(p.r.log, "worker refused", "addr", p.addr, "kind", p.kind(), "why", why)
+}

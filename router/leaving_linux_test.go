@@ -1,0 +1,85 @@
+package router_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/dialmux/dialmux/router"
+)
+
+// These are on TCP itself, where the kernel says whether a client is there.
+// How soon it is noticed is measured in memory.
+
+// listening serves clients on loopback, until the test ends.
+func listening(t *testing.T, w *world, p router.Port) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := w.r.Clients(p)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = c.Serve(l) })
+	t.Cleanup(func() {
+		_ = l.Close()
+		serving.Wait()
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		c.Shutdown(now, 0)
+	})
+	return l.Addr().String()
+}
+
+// abrupt resets its connection instead of closing it.
+type abrupt struct{ net.Conn }
+
+func (a abrupt) Close() error {
+	if t, ok := a.Conn.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	return a.Conn.Close()
+}
+
+func TestH15AClientThatLeavesOverTCP(t *testing.T) {
+	for how, dial := range map[string]func(addr string) (net.Conn, error){
+		"TCP": func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) },
+		"TCP, reset": func(addr string) (net.Conn, error) {
+			nc, err := net.Dial("tcp", addr)
+			return abrupt{nc}, err
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			leavesOver(t, router.Port{}, func(addr string) (net.Conn, error) { return dial(addr) })
+		})
+	}
+}
+
+func TestH15AClientThatLeavesOverTLS(t *testing.T) {
+	server, client := certified(t)
+	client.NextProtos = []string{"http/1.1"}
+	leavesOver(t, router.Port{TLS: server}, func(addr string) (net.Conn, error) { return tls.Dial("tcp", addr, client) })
+}
+
+func leavesOver(t *testing.T, p router.Port, dial func(addr string) (net.Conn, error)) {
+	for _, l := range leavings {
+		t.Run(l.name, func(t *testing.T) {
+			w := newWorld(t, router.Config{QueueWait: patience}, engine, nil)
+			addr := listening(t, w, p)
+			l.play(w, func(request string) net.Conn {
+				nc, err := dial(addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = nc.Close() })
+				if _, err := io.WriteString(nc, request); err != nil {
+					t.Fatal(err)
+				}
+				return nc
+			}, 0)
+		})
+	}
+}

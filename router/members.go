@@ -1,0 +1,165 @@
+package router
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/dialmux/dialmux/frame"
+)
+
+// add takes in a connection that has not joined yet.
+func (q *pool) add(p *peer) {
+	q.mu.Lock()
+	q.peers[p] = struct{}{}
+	q.arrivals++
+	p.arrival = q.arrivals
+	closed := q.closed
+	q.mu.Unlock()
+	if closed {
+		_ = p.conn.Close()
+	}
+}
+
+// known tells whether p has joined under this name and with this concurrency
+// before: no news for a log.
+func (q *pool) known(p *peer, info frame.JoinInfo) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return p.joined && p.info.Name == info.Name && p.info.Concurrency == min(max(info.Concurrency, 1), MaxConcurrency)
+}
+
+// join gives p its state, and returns the older connection of the same worker,
+// which p takes over from. It is not ok if p has been taken over from.
+func (q *pool) join(p *peer, info frame.JoinInfo) (old *peer, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p.gone { // taken over itself: what it had still said must not turn that round
+		return nil, false
+	}
+	q.withdraw(p)
+	info.Concurrency = min(max(info.Concurrency, 1), MaxConcurrency)
+	same := q.names[info.Name]
+	if same == nil {
+		same = &namesakes{instances: map[string]*peer{}, taken: map[int]bool{}, free: 1}
+		q.names[info.Name] = same
+	}
+	if other := same.instances[info.Instance]; other != nil && info.Instance != "" {
+		old = other
+		old.gone = true
+		q.withdraw(old)
+		q.names[info.Name] = same // which withdraw forgets if that was the only one
+	}
+	p.info, p.slots = info, int(info.Concurrency)
+	same.add(p)
+	p.show(p.label)
+	p.joined, p.parked = true, ""
+	q.parked = slices.DeleteFunc(q.parked, func(o *peer) bool { return o == p })
+	if !p.draining {
+		q.count(p, 1)
+	}
+	q.offer(p)
+	return old, true
+}
+
+// namesakes are the workers of one name, each with a number of its own.
+type namesakes struct {
+	instances map[string]*peer
+	taken     map[int]bool
+	free      int // no number below is free
+}
+
+func (n *namesakes) add(p *peer) {
+	for n.taken[n.free] {
+		n.free++
+	}
+	n.taken[n.free] = true
+	n.instances[p.info.Instance] = p
+	p.number, p.label = n.free, p.info.Name
+	if p.number > 1 {
+		p.label += ";" + strconv.Itoa(p.number)
+	}
+}
+
+func (n *namesakes) remove(p *peer) {
+	delete(n.taken, p.number)
+	n.free = min(n.free, p.number)
+	if n.instances[p.info.Instance] == p {
+		delete(n.instances, p.info.Instance)
+	}
+}
+
+// drain leaves p out for good; its streams go on. It reports whether that is
+// new.
+func (q *pool) drain(p *peer) (first bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	first = !p.draining
+	if p.joined && first {
+		q.count(p, -1)
+	}
+	p.draining = true
+	q.unring(p)
+	return first
+}
+
+// park leaves p out until it joins as it should; if it is late, unless it has
+// joined, or was parked, meanwhile. It is not ok if nothing was done. With too
+// many parked, the oldest is returned, to be closed.
+func (q *pool) park(p *peer, why string, late bool) (oldest *peer, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p.gone || late && (p.joined || p.parked != "") {
+		return nil, false
+	}
+	q.withdraw(p)
+	if p.parked == "" {
+		q.parked = append(q.parked, p)
+	}
+	p.parked = why
+	if len(q.parked) > maxParked {
+		oldest, q.parked = q.parked[0], q.parked[1:]
+	}
+	return oldest, true
+}
+
+// remove forgets a connection that has ended.
+func (q *pool) remove(p *peer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.withdraw(p)
+	p.gone = true
+	if p.pause != nil {
+		p.pause.Stop()
+	}
+	delete(q.peers, p)
+	q.parked = slices.DeleteFunc(q.parked, func(o *peer) bool { return o == p })
+}
+
+// withdraw undoes join. q.mu is held.
+func (q *pool) withdraw(p *peer) {
+	q.unring(p)
+	if !p.joined {
+		return
+	}
+	p.joined = false
+	if !p.draining {
+		q.count(p, -1)
+	}
+	same := q.names[p.info.Name]
+	if same.remove(p); len(same.taken) == 0 {
+		delete(q.names, p.info.Name)
+	}
+}
+
+func (q *pool) count(p *peer, n int) {
+	if p.rep == rep {
+		q.reps += n
+	} else {
+		q.natives += n
+	}
+	if q.natives == 0 { // what waited for one may be served by others
+		for s := q.room[nativeOnly].head; s != nil; s = s.after {
+			s.poke()
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package router_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/dialmux/dialmux/frame"
+	"github.com/dialmux/dialmux/internal/zmtp"
+	"github.com/dialmux/dialmux/router"
+)
+
+// Replies come whole, however slowly their clients take them: beyond what any
+// stream may hold they count against the budget, for as long as they are held.
+func TestRepliesCountAgainstTheGatheringBudget(t *testing.T) {
+	big := strings.Repeat("x", 2<<20)
+	for name, end := range map[string]func(slow *raw){
+		"the client leaves": func(slow *raw) { _ = slow.nc.Close() },
+		"the client takes it": func(slow *raw) {
+			if got := slow.all(); !strings.HasSuffix(got, big) {
+				slow.t.Errorf("the slow client got %d bytes", len(got))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, router.Config{GatherBudget: 2 << 20}, func(w *world) {
+				k := w.rep(zmtp.Options{})
+				slow := w.raw("GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+				k.task().reply("", big)
+				w.settle()
+
+				p := w.get("/too-much")
+				k.task().reply("", big)
+				resp := p.wants(503, "too much memory")
+				if resp.Header.Get("Retry-After") == "" {
+					t.Error("503 without Retry-After")
+				}
+				p = w.get("/small")
+				small := strings.Repeat("y", frame.ResponseWindow)
+				k.task().reply("", small)
+				p.wants(200, small)
+
+				end(slow)
+				w.settle()
+				for range 3 { // each gives back what it took
+					p = w.get("/again")
+					k.task().reply("", big)
+					p.wants(200, big)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,225 @@
+package router
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/dialmux/dialmux/frame"
+)
+
+// asked is the head of a request as its front read it.
+type asked struct {
+	method    string
+	scheme    string
+	authority []byte
+	path      []byte // with the query
+	version   version
+	client    string // its address without the port
+	trusted   bool   // it is a trusted proxy
+	length    int64  // of the body; -1: unknown, 0: none
+	expect    bool   // 100-continue
+}
+
+// intake turns a request's head into a stream's. A front calls
+//
+//	in, failure := s.take(&asked)      // a failure says why it goes to no worker
+//	in.connection(value)               // for each Connection field, first
+//	in.field(name, value)              // for each field, in order; names in lower case
+//	failure := in.end()
+type intake struct {
+	q        *request
+	a        *asked
+	named    nominated
+	trailers bool // TE: trailers
+
+	// What a trusted proxy said, and Via's former values.
+	before, proto, host, via []byte
+}
+
+// method spares the frequent ones an allocation.
+func methodOf(b []byte) string {
+	switch string(b) {
+	case "GET":
+		return "GET"
+	case "HEAD":
+		return "HEAD"
+	case "POST":
+		return "POST"
+	case "PUT":
+		return "PUT"
+	case "PATCH":
+		return "PATCH"
+	case "DELETE":
+		return "DELETE"
+	case "OPTIONS":
+		return "OPTIONS"
+	}
+	return string(b)
+}
+
+func (q *request) take(a *asked) (intake, *failure) {
+	q.method = a.method
+	switch a.method {
+	case "PRI": // HTTP/2's preface (RFC 9113 section 3.4)
+		return intake{}, &failure{505, "HTTP/2 is not spoken here", false}
+	case "CONNECT", "TRACE":
+		return intake{}, &failure{405, a.method + " is not served here", false}
+	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS":
+		q.idempotent = true // RFC 9110 section 9.2.2
+	}
+	if len(a.path) == 1 && a.path[0] == '*' && a.method != "OPTIONS" {
+		return intake{}, &failure{400, "the target * is for OPTIONS", false}
+	}
+	q.length, q.expect = a.length, a.expect
+	f := &q.fields
+	f.Add(":method", a.method)
+	f.Add(":scheme", a.scheme)
+	f.AddBytes([]byte(":authority"), a.authority)
+	f.AddBytes([]byte(":path"), a.path)
+	if a.length > 0 {
+		var digits [20]byte
+		f.AddBytes([]byte("content-length"), strconv.AppendInt(digits[:0], a.length, 10))
+	}
+	if a.expect {
+		f.Add("expect", "100-continue") // both ends must agree on it: it is ours to say
+	}
+	return intake{q: q, a: a}, nil
+}
+
+func (in *intake) connection(value []byte) { in.named.add(value) }
+
+func (in *intake) field(name, value []byte) {
+	switch string(name) {
+	case "host", "content-length", "expect":
+		return
+	case "te": // RFC 9110 section 10.1.4
+		in.trailers = in.trailers || hasToken(value, "trailers")
+		return
+	case "via":
+		in.via = joined(in.via, value)
+		return
+	case "trailer":
+		in.announced(value)
+		return
+	}
+	if isHopByHop(name) {
+		return
+	}
+	if isSpoofable(name) {
+		if !in.a.trusted || bytes.IndexByte(name, '_') >= 0 {
+			return
+		}
+		switch string(name) {
+		case "x-forwarded-for":
+			in.before = joined(in.before, value)
+			return
+		case "x-forwarded-proto":
+			in.proto = first(in.proto, value)
+			return
+		case "x-forwarded-host":
+			in.host = first(in.host, value)
+			return
+		}
+	} else if in.named.has(name) {
+		return
+	}
+	in.q.fields.AddBytes(name, value)
+}
+
+// announced passes the names of trailers on.
+func (in *intake) announced(value []byte) {
+	if in.a.length >= 0 { // only a chunked body has some
+		return
+	}
+	for len(value) > 0 {
+		var name []byte
+		name, value, _ = bytes.Cut(value, []byte(","))
+		var lower [64]byte
+		if n := appendLower(lower[:0], bytes.TrimSpace(name)); isToken(n) && !isForbiddenTrailer(n) {
+			in.q.trailers = true
+			in.q.fields.AddBytes([]byte("trailer"), n)
+		}
+	}
+}
+
+// end adds what a worker is told about the client.
+func (in *intake) end() *failure {
+	f, a := &in.q.fields, in.a
+	if in.trailers {
+		f.Add("te", "trailers")
+	}
+	if in.before == nil {
+		f.Add("x-forwarded-for", a.client)
+	} else {
+		f.AddBytes([]byte("x-forwarded-for"), joined(in.before, []byte(a.client)))
+	}
+	if in.proto == nil {
+		f.Add("x-forwarded-proto", a.scheme)
+	} else {
+		f.AddBytes([]byte("x-forwarded-proto"), in.proto)
+	}
+	if in.host == nil {
+		in.host = a.authority
+	}
+	f.AddBytes([]byte("x-forwarded-host"), in.host)
+	if in.via == nil {
+		f.Add("via", a.version.via())
+	} else {
+		f.AddBytes([]byte("via"), joined(in.via, []byte(a.version.via())))
+	}
+	if f.Size()+64 > frame.MaxHead {
+		return &failure{431, "the request's header is larger than 64 KiB", false}
+	}
+	return nil
+}
+
+func first(had, value []byte) []byte {
+	if had != nil {
+		return had
+	}
+	return value
+}
+
+// joined is one list of two.
+func joined(list, more []byte) []byte {
+	if list == nil {
+		return more[:len(more):len(more)]
+	}
+	return append(append(list[:len(list):len(list)], ", "...), more...)
+}
+
+func hasToken(list []byte, token string) bool {
+	for len(list) > 0 {
+		var element []byte
+		element, list, _ = bytes.Cut(list, []byte(","))
+		element, _, _ = bytes.Cut(element, []byte(";"))
+		if bytes.EqualFold(bytes.TrimSpace(element), []byte(token)) {
+			return true
+		}
+	}
+	return false
+}
+
+// hostOf is an address without its port.
+func hostOf(remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
+}
+
+// trusts tells whether the client is a trusted proxy.
+func (r *Router) trusts(remote string) bool {
+	if len(r.cfg.TrustedProxies) == 0 {
+		return false
+	}
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(r.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+}

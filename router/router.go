@@ -1,0 +1,264 @@
+// Package router is the proxy: an http.Handler at one end, the worker port at
+// the other. Requests become streams, streams go round robin to the workers
+// that have dialled in, and what streams back becomes the response.
+package router
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dialmux/dialmux/frame"
+	"github.com/dialmux/dialmux/internal/zmtp"
+)
+
+const (
+	// DefaultWorkers is where workers dial in when nothing else is said.
+	DefaultWorkers = "tcp://127.0.0.1:8000"
+	// DefaultQueueLimit is how many requests may wait for a worker.
+	DefaultQueueLimit = 1024
+	// DefaultQueueWait is how long one of them may wait.
+	DefaultQueueWait = 5 * time.Second
+	// DefaultDrain is how long requests may go on once the router stops.
+	DefaultDrain = 30 * time.Second
+	// MaxConcurrency caps the concurrency that a worker announces.
+	MaxConcurrency = 1024
+	// DefaultGatherBudget is what all bodies together may take that are
+	// gathered in memory for REP workers, in bytes.
+	DefaultGatherBudget = 256 << 20
+	// MaxGather is the largest body for a REP worker, and its largest reply.
+	MaxGather = 8 << 20
+)
+
+// Config says how a Router works. The zero value is a router for one machine.
+type Config struct {
+	// Workers are the endpoints that Run binds: tcp://host:port or
+	// ipc:///path. Default: DefaultWorkers. Ignored with Listeners.
+	Workers []string
+	// Listeners take the place of Workers: Run accepts workers there, and
+	// closes them.
+	Listeners []net.Listener
+	// Token is what workers must show, in JOIN or as their PLAIN password.
+	// Empty: any worker may join, so a worker port that others can reach wants
+	// one or InsecureWorkers.
+	Token string
+	// InsecureWorkers allows worker endpoints beyond loopback without a Token.
+	InsecureWorkers bool
+	// QueueLimit is how many requests may wait for a worker. Default
+	// DefaultQueueLimit; below 0: none waits, each gets 503 at once.
+	QueueLimit int
+	// QueueWait is how long a request may wait before its 503. Default
+	// DefaultQueueWait.
+	QueueWait time.Duration
+	// Drain is how long Run waits for running requests when its context ends.
+	// Default DefaultDrain; below 0: it does not wait.
+	Drain time.Duration
+	// GatherBudget is what all bodies together may take that are gathered for
+	// REP workers, in bytes. Default DefaultGatherBudget.
+	GatherBudget int64
+	// HideWorker leaves the Dialmux-Worker field out of responses.
+	HideWorker bool
+	// TrustedProxies are the clients whose X-Forwarded-* fields are believed.
+	// Default: none.
+	TrustedProxies []netip.Prefix
+	// Logger gets what goes wrong and who comes and goes. Default: nothing is
+	// logged.
+	Logger *slog.Logger
+}
+
+// Router is a reverse proxy whose backends dial in. Make one with New; serve
+// it as an http.Handler, and call Run for the worker port.
+type Router struct {
+	cfg Config
+	log *slog.Logger
+	id  string
+
+	pool    *pool
+	streams atomic.Uint64 // the last stream number given out
+	budget  atomic.Int64  // bytes left for gathered bodies
+	spares  sync.Pool     // streams whose requests are over
+	peers   sync.WaitGroup
+
+	handshakes, refusals, unserved quiet
+
+	dropped  atomic.Uint64 // frames for streams that were not open
+	active   atomic.Int64  // requests that a front serves
+	idle     chan struct{} // woken when active falls to 0
+	draining atomic.Bool
+}
+
+// New checks cfg and makes a Router. Nothing is bound yet.
+func New(cfg Config) (*Router, error) {
+	if len(cfg.Workers) == 0 && len(cfg.Listeners) == 0 {
+		cfg.Workers = []string{DefaultWorkers}
+	}
+	if cfg.QueueLimit == 0 {
+		cfg.QueueLimit = DefaultQueueLimit
+	}
+	if cfg.QueueWait <= 0 {
+		cfg.QueueWait = DefaultQueueWait
+	}
+	if cfg.Drain == 0 {
+		cfg.Drain = DefaultDrain
+	}
+	if cfg.GatherBudget == 0 {
+		cfg.GatherBudget = DefaultGatherBudget
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(cfg.Token) > 255 {
+		return nil, fmt.Errorf("the token has %d bytes; at most 255 fit a PLAIN password", len(cfg.Token))
+	}
+	for _, e := range cfg.Workers {
+		near, err := zmtp.IsLoopback(e)
+		if err != nil {
+			return nil, err
+		}
+		if !near && cfg.Token == "" && !cfg.InsecureWorkers {
+			return nil, fmt.Errorf("worker port %s can be reached from other machines, and whoever dials in gets requests: set a token (--token, --token-file), or say --insecure-workers", e)
+		}
+	}
+	r := &Router{
+		cfg:  cfg,
+		log:  cfg.Logger,
+		id:   "r-" + hex.EncodeToString(random(4)),
+		pool: newPool(cfg.QueueLimit),
+		idle: make(chan struct{}, 1),
+	}
+	r.streams.Store(uint64(time.Now().UnixMicro()))
+	r.budget.Store(cfg.GatherBudget)
+	return r, nil
+}
+
+// Run binds the worker port and serves it until ctx ends. Then it drains: see
+// Drain. It waits for running requests (at most Config.Drain), ends the
+// connections, and returns nil when all that it started has ended.
+func (r *Router) Run(ctx context.Context) error {
+	listeners := r.cfg.Listeners
+	if len(listeners) == 0 {
+		for _, e := range r.cfg.Workers {
+			l, err := zmtp.Listen(e)
+			if err != nil {
+				for _, l := range listeners {
+					_ = l.Close()
+				}
+				return err
+			}
+			listeners = append(listeners, l)
+		}
+	}
+	accepting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, accepting := errgroup.WithContext(accepting)
+	for _, l := range listeners {
+		r.log.Info("worker port open", "endpoint", zmtp.Bound(l), "router", r.id)
+		g.Go(func() error { return r.accept(accepting, l) })
+	}
+	select {
+	case <-ctx.Done():
+		r.Drain()
+		r.awaitIdle()
+	case <-accepting.Done(): // a listener failed
+	}
+	stop()
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	err := g.Wait()
+	r.pool.closeAll()
+	r.peers.Wait()
+	return err
+}
+
+// Drain tells the workers that this router is going, and HTTP/1 clients to
+// close. Requests that it has or still gets are served as before.
+func (r *Router) Drain() {
+	if r.draining.Swap(true) {
+		return
+	}
+	for _, p := range r.pool.snapshot() {
+		p.goAway(0, "the router drains")
+	}
+}
+
+// awaitIdle waits until no front serves a request, at most Config.Drain.
+func (r *Router) awaitIdle() {
+	limit := time.NewTimer(max(r.cfg.Drain, 0))
+	defer limit.Stop()
+	for r.active.Load() > 0 {
+		select {
+		case <-r.idle:
+		case <-limit.C:
+			r.log.Warn("requests still run at the end of the drain time", "requests", r.active.Load(), "drain", r.cfg.Drain.String())
+			return
+		}
+	}
+}
+
+// accept takes workers until the listener closes. Each is served by a
+// goroutine of r.peers.
+func (r *Router) accept(ctx context.Context, l net.Listener) error {
+	err := r.acceptAll(ctx, l, "worker port "+zmtp.Bound(l), func(nc net.Conn) {
+		r.peers.Go(func() { r.serve(ctx, nc) })
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// acceptAll takes connections until the listener closes or ctx ends.
+func (r *Router) acceptAll(ctx context.Context, l net.Listener, name string, take func(net.Conn)) error {
+	for pause := time.Duration(0); ; {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			take(nc)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("%s: %w", name, err)
+		default: // out of descriptors, for one: others may end
+			if pause == 0 {
+				r.log.Error("cannot accept; trying on", "port", name, "err", err)
+			}
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// nextStream gives out stream numbers: ascending, never twice in a process,
+// and above those of an earlier process on this machine.
+func (r *Router) nextStream() uint64 { return r.streams.Add(1) }
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails, says its documentation
+	return b
+}
+
+// randomConnection is WELCOME's connection: 53 random bits, never 0.
+func randomConnection() uint64 {
+	return binary.BigEndian.Uint64(random(8))&frame.MaxNumber | 1
+}

@@ -1,0 +1,439 @@
+package router
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dialmux/dialmux/frame"
+	"github.com/dialmux/dialmux/internal/zmtp"
+)
+
+// stream is one client's request on its way: waiting -> sent -> begun -> done.
+// An exchange drives it: see client, the seam between the fronts and streams.
+//
+// In the goroutine that serves the request it calls
+//
+//	s := r.newStream()                 // and fills s.request
+//	s.open()
+//	for { part, err := s.next() }      // informational heads, the head, body, the end
+//	s.close(code, reason)              // whatever happened: cancels what still runs
+//	s.release()
+//
+// next waits for a worker, sends, and sends again elsewhere where that is
+// safe. It gives credit back for the body that the previous part held, so a
+// front that is slow to write holds up its own worker's stream. After an error
+// nothing more comes.
+//
+// A request with a body has a second goroutine, which calls
+//
+//	n := s.wantBody(gone)              // blocks; 0: nobody wants more
+//	s.feed(p, end, trailers)           // at most n bytes
+//	s.spoil(err)                       // instead: the client broke off
+//
+// and which ends between close and release. Until release any goroutine may
+// call s.leave.
+type stream struct {
+	links[stream]
+
+	r    *Router
+	wake chan struct{} // of one: something changed for the front's goroutine
+
+	// Set by the front before open, and constant after.
+	request request
+	arrived time.Time
+
+	// Guarded by pool.mu.
+	only    int // anyWorker or nativeOnly
+	ticket  uint64
+	roomed  bool
+	granted *peer
+
+	// Owned by the front's goroutine.
+	deadline time.Time // for finding a worker
+	attempts int       // workers that were lost with it
+	shown    arrival   // head of the part that next returned, to be reused
+	last     []byte    // block of that part's body
+	credit   int64     // cost of that body
+	answered bool      // the head has been returned
+
+	mu sync.Mutex
+	// Guarded by mu.
+	peer   *peer  // on which the stream is open; nil: waiting, or done
+	id     uint64 // on that peer
+	begun  bool   // the worker has said something on it
+	err    error  // why the stream is over: one that retry knows, or what next returns
+	worker string // who answers
+
+	upload   upload
+	reserved int64 // of the router's budget, for bodies to and from REP workers
+
+	heads  []arrival // heads that next has not returned yet
+	spares []arrival // memory for them
+	infos  int       // informational heads so far
+	final  bool      // the final head has arrived
+	body   pieces    // that has arrived
+	cost   int64     // of body
+	owed   int64     // cost consumed and not given back yet
+	window int64     // what the worker may still send
+	got    uint64    // bytes of body so far
+	ended  bool
+	tail   frame.Fields // trailers
+}
+
+// request is what a front knows of a request.
+type request struct {
+	fields     frame.Fields // pseudo fields first
+	method     string
+	length     int64 // of the body; -1: unknown, 0: none
+	trailers   bool  // some are announced
+	expect     bool  // 100-continue
+	idempotent bool
+}
+
+// target is the path without the query, for logs and /streams.
+func (q *request) target() string {
+	path, _, _ := bytes.Cut(q.fields.Get(":path"), []byte("?"))
+	return string(path)
+}
+
+// arrival is a head that a worker sent.
+type arrival struct {
+	status int
+	fields frame.Fields
+}
+
+// part is what next returns: a piece of the response, valid until next is
+// called again.
+type part struct {
+	status   int          // of a head; 0: no head in this part
+	fields   frame.Fields // of that head, without :status
+	worker   string       // whose head it is
+	body     []byte
+	size     int64 // with a head: of the whole body; -1: not known yet, or trailers come
+	end      bool  // the response is whole
+	trailers frame.Fields
+}
+
+// failure is an answer of the router's own.
+type failure struct {
+	status int
+	reason string
+	retry  bool // worth trying again: Retry-After
+}
+
+func (f *failure) Error() string { return f.reason }
+
+var (
+	errQueueFull = &failure{503, "too many requests wait for a worker", true}
+	errQueueWait = &failure{503, "no worker became ready in time", true}
+	errStopped   = &failure{503, "the router has stopped", true}
+	errBroken    = &failure{502, "the worker's answer broke the protocol", false}
+	errTooLarge  = &failure{413, "the body is larger than REP workers take, and no native worker is there", false}
+	errBudget    = &failure{503, "too much memory is taken by bodies to and from REP workers", true}
+	errStalled   = &failure{408, "the request's body stopped coming", false}
+	errLeft      = errors.New("the client left")
+
+	// Turned into another try, or a 502.
+	errLost    = errors.New("the worker was lost")
+	errMoved   = errors.New("the worker left before it began")
+	errRefused = errors.New("the worker refused")
+)
+
+// newStream returns a stream with an empty request, which its front fills.
+func (r *Router) newStream() *stream {
+	if s, ok := r.spares.Get().(*stream); ok {
+		return s
+	}
+	return &stream{r: r, wake: make(chan struct{}, 1)}
+}
+
+// open ends the set-up of s; next may be called.
+func (s *stream) open() {
+	s.arrived = time.Now()
+	s.mu.Lock()
+	s.upload.start(&s.request)
+	s.rewind()
+	s.mu.Unlock()
+	if s.request.length != 0 {
+		s.choose()
+	}
+}
+
+// choose settles which workers may serve s, by what is known of its body and
+// who is there.
+func (s *stream) choose() {
+	natives := s.r.pool.hasNative()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q, u := &s.request, &s.upload
+	s.only = anyWorker
+	switch {
+	case u.eof:
+		if u.trailers.Len() > 0 || len(u.buf) > MaxGather {
+			s.only = nativeOnly
+		}
+	case q.trailers, q.length > MaxGather, q.length < 0 && natives:
+		s.only = nativeOnly
+	}
+}
+
+// next returns the next part of the response.
+func (s *stream) next() (part, error) {
+	for {
+		s.mu.Lock()
+		s.repay()
+		err, sent := s.err, s.peer != nil || s.ended
+		if err == nil {
+			if p, ok := s.take(); ok {
+				s.mu.Unlock()
+				return p, nil
+			}
+		}
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			err = s.retry(err)
+		case !sent:
+			s.deadline = s.arrived.Add(s.r.cfg.QueueWait)
+			err = s.dispatch(false)
+		default:
+			<-s.wake
+		}
+		if err != nil {
+			return part{}, err
+		}
+	}
+}
+
+// take returns what has arrived, a head and the body behind it in one part.
+func (s *stream) take() (p part, ok bool) {
+	if len(s.heads) > 0 {
+		s.spares = append(s.spares, s.shown)
+		s.shown = s.heads[0]
+		s.heads = append(s.heads[:0], s.heads[1:]...)
+		p.status, p.fields, p.worker = s.shown.status, s.shown.fields, s.worker
+		if p.status < 200 {
+			return p, true
+		}
+		ok, s.answered, p.size = true, true, -1
+		if s.ended && s.tail.Len() == 0 {
+			p.size = int64(s.got)
+		}
+	}
+	if !s.final || len(s.heads) > 0 {
+		return p, ok
+	}
+	if s.last = s.body.take(); s.last != nil {
+		p.body, ok = s.last, true
+		if s.credit = int64(len(s.last)); s.body.empty() {
+			s.credit = s.cost
+		}
+		s.cost -= s.credit
+	}
+	if s.ended && s.body.empty() {
+		p.end, p.trailers, ok = true, s.tail, true
+	}
+	return p, ok
+}
+
+// repay gives the last part's block back, and credit for it: it has been
+// written by now. Credit goes in quarters of the window: small answers cost no frame.
+func (s *stream) repay() {
+	freeBlock(s.last)
+	s.last = nil
+	s.owed += s.credit
+	s.credit = 0
+	if s.owed < frame.ResponseWindow/4 || s.peer == nil || s.peer.rep == rep {
+		return
+	}
+	var head [32]byte
+	_, err := s.peer.conn.Send(s.id, zmtp.Urgent, frame.AppendWindowUpdate(head[:0], s.id, uint64(s.owed)))
+	if err == nil {
+		s.window += s.owed
+		s.owed = 0
+	}
+}
+
+// dispatch finds a worker and sends the request.
+func (s *stream) dispatch(moved bool) error {
+	for {
+		p, err := s.r.pool.acquire(s, moved, time.Until(s.deadline))
+		if errors.Is(err, errOnlyREP) {
+			if s.choose(); s.only == nativeOnly {
+				return s.noNative()
+			}
+			moved = true // it keeps its place
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if p.rep == rep && !s.gathered() {
+			s.r.pool.unpick(p) // a slow upload must not hold a worker up
+			if err := s.gather(); err != nil {
+				return err
+			}
+			moved, s.deadline = true, time.Now().Add(s.r.cfg.QueueWait) // its turn had come
+			continue
+		}
+		s.mu.Lock()
+		err = s.err // the client's body may have failed meanwhile
+		if err != nil {
+			s.mu.Unlock()
+			s.r.pool.unpick(p)
+			return err
+		}
+		err = p.send(s)
+		if err == nil {
+			s.flush()
+		}
+		s.mu.Unlock()
+		if err == nil {
+			return nil
+		}
+		s.r.pool.unsent(p, err)
+		moved = true // its turn had come
+	}
+}
+
+// retry sends the request to another worker if that is safe: promise 3.
+func (s *stream) retry(why error) error {
+	begun := false
+	switch {
+	case errors.Is(why, errLost):
+		begun = true
+		s.attempts++
+		s.deadline = time.Now().Add(s.r.cfg.QueueWait)
+	case errors.Is(why, errMoved):
+		s.deadline = time.Now().Add(s.r.cfg.QueueWait)
+	case errors.Is(why, errRefused):
+		if time.Now().After(s.deadline) {
+			return s.end(errQueueWait)
+		}
+	default:
+		return why
+	}
+	s.mu.Lock()
+	kept, worker := s.upload.kept(), s.worker
+	s.mu.Unlock()
+	switch {
+	case s.answered:
+		return s.end(fmt.Errorf("worker %s was lost amid its answer", worker))
+	case begun && !s.request.idempotent:
+		return s.end(&failure{502, "the worker was lost; the request may have been carried out, so it was not sent again", false})
+	case !kept:
+		return s.end(&failure{502, "the worker was lost, and more of the body had been sent than is kept for a second try", false})
+	case s.attempts >= maxAttempts:
+		return s.end(&failure{502, "two workers were lost while they had this request", false})
+	}
+	s.r.log.Debug("request moves to another worker", "method", s.request.method, "target", s.request.target(), "from", worker, "why", why)
+	s.mu.Lock()
+	if err := s.err; !errors.Is(err, why) { // the client's body has broken off meanwhile
+		s.mu.Unlock()
+		return err
+	}
+	s.err, s.begun = nil, false
+	s.rewind()
+	s.mu.Unlock()
+	s.choose()
+	return s.dispatch(true)
+}
+
+// maxAttempts is how many workers one request may take down.
+const maxAttempts = 2
+
+// broken is why the stream is over already, if it is.
+func (s *stream) broken() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// end sets the error that the stream ends with, and returns it.
+func (s *stream) end(err error) error {
+	s.mu.Lock()
+	s.err = err
+	s.mu.Unlock()
+	return err
+}
+
+// noNative says why a request cannot be served though there are REP workers.
+func (s *stream) noNative() error {
+	if s.request.length > MaxGather {
+		return errTooLarge
+	}
+	return &failure{503, "only REP workers are there, and this request needs a native one", true}
+}
+
+// close ends the stream, whatever state it is in: a worker that still has it
+// is told, with this code.
+func (s *stream) close(code frame.Code, reason string) {
+	s.mu.Lock()
+	p, id := s.detach()
+	s.upload.stop()
+	s.mu.Unlock()
+	if p != nil {
+		p.abort(id, code, reason)
+	}
+}
+
+// release gives s back for other requests. It comes after close, when nobody
+// uses s any more.
+func (s *stream) release() {
+	select {
+	case <-s.wake:
+	default:
+	}
+	s.request.fields.Reset()
+	s.request = request{fields: s.request.fields}
+	s.only, s.ticket, s.granted = 0, 0, nil
+	s.attempts, s.credit, s.answered = 0, 0, false
+	s.mu.Lock()
+	s.r.budget.Add(s.reserved)
+	s.reserved = 0
+	s.upload.reset()
+	s.begun, s.err, s.worker = false, nil, ""
+	s.rewind()
+	s.spares = s.spares[:min(len(s.spares), 1)]
+	freeBlock(s.last)
+	s.last = nil
+	s.mu.Unlock()
+	s.r.spares.Put(s)
+}
+
+// rewind forgets what has come of a response. s.mu is held.
+func (s *stream) rewind() {
+	s.spares, s.heads = append(s.spares, s.heads...), s.heads[:0]
+	s.infos, s.final, s.ended = 0, false, false
+	s.body.drop()
+	s.cost, s.owed, s.got = 0, 0, 0
+	s.tail.Reset()
+	s.window = frame.ResponseWindow
+	s.upload.rewind(s.request.expect)
+}
+
+// detach cuts s loose from its peer: frames that still come are dropped.
+func (s *stream) detach() (*peer, uint64) {
+	p, id := s.peer, s.id
+	s.peer, s.id = nil, 0
+	return p, id
+}
+
+// keep empties b, and lets go of it if it has grown large.
+func keep(b []byte) []byte {
+	if cap(b) > 64<<10 {
+		return nil
+	}
+	return b[:0]
+}
+
+// poke wakes the front's goroutine.
+func (s *stream) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,56 @@
+package router
+
+import (
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/dialmux/dialmux/frame"
+	"github.com/dialmux/dialmux/internal/zmtp"
+)
+
+// The two may happen in one moment: the worker is lost, and the client's body
+// breaks off. Sent again, the request would wait for the rest of it for ever.
+func TestABodyThatBreaksOffIsNotForgottenByASecondTry(t *testing.T) {
+	for name, between := range map[string]func(s *stream){
+		"before the second try": func(s *stream) { s.fail(7, errLost) },
+		"once it is decided":    func(s *stream) { s.err = errLost },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := New(Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := r.newStream()
+			s.request.method, s.request.length, s.request.idempotent = "PUT", 10, true
+			s.open()
+			s.id = 7
+			between(s)
+			s.spoil(bodyFailure(io.ErrUnexpectedEOF))
+			err = s.retry(errLost)
+			var f *failure
+			if !errors.As(err, &f) || f.status != 400 {
+				t.Errorf("the second try ended with %v, want 400", err)
+			}
+			if r.pool.waiting != 0 {
+				t.Error("it waits for a worker")
+			}
+		})
+	}
+}
+
+// What a connection had still said when another took over from it comes late.
+func TestAConnectionThatWasTakenOverDoesNotComeBack(t *testing.T) {
+	q := newPool(1)
+	info := frame.JoinInfo{Name: "w1", Instance: "i"}
+	a, b := &peer{conn: new(zmtp.Conn)}, &peer{conn: new(zmtp.Conn)}
+	q.add(a)
+	q.add(b)
+	q.join(a, info)
+	if old, _ := q.join(b, info); old != a {
+		t.Fatal("the second connection of one instance took nothing over")
+	}
+	if old, ok := q.join(a, info); ok || old != nil || q.natives != 1 || q.pick(anyWorker) != b {
+		t.Error("the first connection took the worker back")
+	}
+}
