@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/lmittmann/tint"
+)
+
+// logging says how much is logged, and in which form.
+type logging struct {
+	level  string // debug, info, warn or error
+	format string // auto, text or json
+}
+
+// logger writes to f: text to a terminal, in colours unless NO_COLOR is set,
+// and JSON to anything else, unless the format says which.
+func (l logging) logger(f *os.File) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.level)) // parseLevel has seen it
+	tty := isTerminal(f)
+	if l.format == "json" || l.format == "auto" && !tty {
+		return slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(textHandler(f, level, tty && os.Getenv("NO_COLOR") == ""))
+}
+
+func textHandler(w io.Writer, level slog.Level, colours bool) slog.Handler {
+	return tint.NewTextHandler(w, &tint.Options{Level: level, NoColor: !colours, ReplaceAttr: escape})
+}
+
+// escape shows ESC where tint would let it act on the terminal: clients and
+// workers choose some of what is logged. Everything else tint quotes.
+func escape(_ []string, a slog.Attr) slog.Attr {
+	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
+		if s := a.Value.String(); strings.Contains(s, "\x1b") {
+			a.Value = slog.StringValue(strings.ReplaceAll(s, "\x1b", "\u241b"))
+		}
+	}
+	return a
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func parseLevel(s string) (string, error) {
+	switch s {
+	case "debug", "info", "warn", "error":
+		return s, nil
+	}
+	return "", errors.New("want debug, info, warn or error")
+}
+
+func parseFormat(s string) (string, error) {
+	switch s {
+	case "auto", "text", "json":
+		return s, nil
+	}
+	return "", errors.New("want auto, text or json")
+}
+
+// serverLog takes what net/http has to say. That is noise which any client can
+// cause, except that a handler panicked or that nothing can be accepted.
+func serverLog(to *slog.Logger, server string) *log.Logger {
+	return log.New(lines{to.With("server", server)}, "", 0)
+}
+
+type lines struct{ to *slog.Logger }
+
+// Write is called once for each line.
+func (l lines) Write(p []byte) (int, error) {
+	line, level := bytes.TrimSpace(p), slog.LevelDebug
+	if bytes.HasPrefix(line, []byte("http: panic")) || bytes.HasPrefix(line, []byte("http: Accept error")) {
+		level = slog.LevelError
+	}
+	l.to.Log(context.Background(), level, "net/http reports", "line", string(line))
+	return len(p), nil
+}
