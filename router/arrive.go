@@ -80,8 +80,10 @@ func (s *stream) acceptHead(f *frame.Frame) *breach {
 		return &breach{http2.ErrCodeProtocol, fmt.Sprintf(":status %.20q; 100 to 599 is right", f.Fields.Get(":status"))}
 	case s.final:
 		return &breach{http2.ErrCodeProtocol, "a second answer on one stream"}
-	case status == 101:
+	case status == 101 && s.request.protocol == "":
 		return &breach{http2.ErrCodeProtocol, ":status 101, and no upgrade was asked for"}
+	case status == 101:
+		s.final = true
 	case status < 200 && f.End():
 		return &breach{http2.ErrCodeProtocol, "an informational head cannot end the stream"}
 	case status == 100:

@@ -10,7 +10,7 @@ import (
 	"github.com/dialmux/dialmux/router"
 )
 
-func TestAClientThatLeavesWhileItWaits(t *testing.T) {
+func TestH15AClientThatLeavesWhileItWaits(t *testing.T) {
 	for _, body := range []string{"", "small"} {
 		t.Run("body "+body, func(t *testing.T) {
 			story(t, router.Config{}, func(w *world) {
@@ -27,7 +27,7 @@ func TestAClientThatLeavesWhileItWaits(t *testing.T) {
 	}
 }
 
-func TestAClientThatBreaksItsBodyOffWhileItWaits(t *testing.T) {
+func TestH15AClientThatBreaksItsBodyOffWhileItWaits(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		c := w.raw("POST /left HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
 		w.settle()
@@ -42,7 +42,7 @@ func TestAClientThatBreaksItsBodyOffWhileItWaits(t *testing.T) {
 
 // The slot of a request that was cancelled stays taken until the worker has
 // ended the stream.
-func TestAClientThatLeavesBeforeTheHead(t *testing.T) {
+func TestH15AClientThatLeavesBeforeTheHead(t *testing.T) {
 	for how, end := range map[string]func(c *call){
 		"reset":  func(c *call) { c.reset(http2.ErrCodeCancel) },
 		"answer": func(c *call) { c.answer(200, "too late") },
@@ -78,7 +78,7 @@ func TestAClientThatLeavesBeforeTheHead(t *testing.T) {
 	}
 }
 
-func TestAClientThatLeavesAmidTheResponse(t *testing.T) {
+func TestH15AClientThatLeavesAmidTheResponse(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		p := w.get("/left")
@@ -97,7 +97,7 @@ func TestAClientThatLeavesAmidTheResponse(t *testing.T) {
 	})
 }
 
-func TestAClientThatLeavesAmidItsUpload(t *testing.T) {
+func TestH15AClientThatLeavesAmidItsUpload(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		raw := w.raw("POST /left HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
@@ -115,7 +115,7 @@ func TestAClientThatLeavesAmidItsUpload(t *testing.T) {
 }
 
 // A request whose small body nobody has read tells of its client's leaving.
-func TestAClientThatLeavesWithItsSmallBodyUnread(t *testing.T) {
+func TestH15AClientThatLeavesWithItsSmallBodyUnread(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		p := w.send("POST", "/left", strings.NewReader(strings.Repeat("x", 60<<10)))

@@ -26,7 +26,8 @@ import (
 //	write, flush ... the body's pieces; a slow client holds these up, and so its worker
 //	finish           the end
 //
-// and, in one goroutine more if the request has a body that is not at hand,
+// or upgrade instead of begin. In one goroutine more, if the request has a body that
+// is not at hand, and after upgrade, it calls
 //
 //	read ...         as the worker takes it
 //	halt             from run's goroutine: read must return
@@ -40,6 +41,9 @@ type client interface {
 	// begin takes the final head. No body is sent where there must be none:
 	// HEAD, 204, 205, 304.
 	begin(h *answerHead) error
+	// upgrade takes the head of status 101, and sends it. write and read carry
+	// the new protocol from then on, and halt and finish end the connection.
+	upgrade(h *answerHead, protocol string) error
 	// write adds to the body. last: it is the end of it.
 	write(p []byte, last bool) error
 	// flush sends what has been kept back.
@@ -53,7 +57,7 @@ type client interface {
 	// other error is a *failure to answer with, or the client has gone.
 	read(p []byte) (int, error)
 	// trailers are the request's, after io.EOF.
-	trailers(*frame.Fields)
+	trailers(*request, *frame.Fields)
 	// halt ends a read that waits, and those after.
 	halt()
 	// gone tells whether the client has gone, where only asking shows it; nil
@@ -69,15 +73,18 @@ type exchange struct {
 	version version
 
 	upload  sync.WaitGroup
+	most    int64 // bytes of a request's body; 0: no limit
 	begun   bool  // the final head went out
+	raw     bool  // the connection was upgraded
 	left    int64 // of the declared length; -1: none was declared
 	bodyOK  bool  // the answer may have a body
 	code    frame.Code
 	reason  string
 	cutting bool // more came than was declared; logged once
 
-	head answerHead
-	tail frame.Fields // the request's trailers
+	head  answerHead
+	named nominated    // by its Connection
+	tail  frame.Fields // the request's trailers
 }
 
 // run carries the request to a worker and the answer back.
@@ -97,7 +104,29 @@ func (x *exchange) run() (whole bool) {
 
 // reset makes x ready for the next request, keeping its memory.
 func (x *exchange) reset(s *stream, v version) {
-	x.s, x.version, x.begun, x.cutting = s, v, false, false
+	x.s, x.version, x.begun, x.raw, x.cutting = s, v, false, false, false
+}
+
+// enter counts the request among those that run. A failure says that there are
+// too many.
+func (x *exchange) enter() *failure {
+	if n := x.r.active.Add(1); x.r.cfg.MaxRequests > 0 && n > int64(x.r.cfg.MaxRequests) {
+		return errBusy
+	}
+	return nil
+}
+
+// exit comes after enter, and at the very end.
+func (x *exchange) exit() {
+	if x.raw {
+		x.r.upgraded.Add(-1)
+	}
+	if x.r.active.Add(-1) == 0 {
+		select {
+		case x.r.idle <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // carry writes the parts of the response as they come.
@@ -126,7 +155,9 @@ func (x *exchange) carry() (whole bool) {
 				_ = x.c.flush() // the head: a connection that ends without a byte makes clients ask again
 				return false
 			}
-			x.makeTrailers(p.trailers)
+			if x.head.fields.Reset(); !x.raw {
+				x.makeTrailers(p.trailers)
+			}
 			return x.c.finish(x.head.fields) == nil
 		}
 		if x.begun && x.c.flush() != nil {
@@ -138,7 +169,10 @@ func (x *exchange) carry() (whole bool) {
 // sendHead reports whether the client is still there.
 func (x *exchange) sendHead() bool {
 	h := &x.head
-	if h.status < 200 {
+	switch {
+	case h.status == 101:
+		return x.switchOver()
+	case h.status < 200:
 		return x.c.inform(h) == nil
 	}
 	x.begun = true
@@ -146,6 +180,17 @@ func (x *exchange) sendHead() bool {
 	x.left = h.length
 	h.close = x.r.draining.Load() || x.unread()
 	return x.c.begin(h) == nil
+}
+
+// switchOver upgrades the connection.
+func (x *exchange) switchOver() bool {
+	x.begun, x.raw, x.bodyOK, x.left = true, true, true, -1
+	x.r.upgraded.Add(1)
+	if x.c.upgrade(&x.head, x.s.request.protocol) != nil {
+		return false
+	}
+	x.upload.Go(x.readBody)
+	return true
 }
 
 // fail ends the exchange early.
@@ -182,6 +227,7 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 		h.fields.Add("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
 	h.fields.Add("via", x.version.via())
+	h.fields.Add("proxy-status", f.proxyStatus())
 	body := "dialmux: " + f.reason + "\n"
 	h.status, h.length, h.close = f.status, int64(len(body)), unread || x.r.draining.Load()
 	if x.c.begin(h) != nil {
@@ -195,6 +241,9 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 
 // unread tells whether some of the request's body has not been read.
 func (x *exchange) unread() bool {
+	if x.s.request.protocol != "" && !x.raw { // the client waits for 101 before it says more
+		return false
+	}
 	x.s.mu.Lock()
 	defer x.s.mu.Unlock()
 	return !x.s.upload.eof
@@ -237,18 +286,22 @@ func (x *exchange) readBody() {
 	buf := bodyBuffers.Get().(*[16 << 10]byte)
 	defer bodyBuffers.Put(buf)
 	gone := x.c.gone()
-	for {
+	for got := int64(0); ; {
 		n := x.s.wantBody(gone)
 		if n == 0 {
 			return
 		}
 		n, err := x.c.read(buf[:min(n, len(buf))])
+		got += int64(n)
 		switch {
+		case x.most > 0 && got > x.most && !x.raw:
+			x.s.spoil(errBodySize)
+			return
 		case err == nil:
 			x.s.feed(buf[:n], false, frame.Fields{})
 		case errors.Is(err, io.EOF):
 			x.tail.Reset()
-			x.c.trailers(&x.tail)
+			x.c.trailers(&x.s.request, &x.tail)
 			x.s.feed(buf[:n], true, x.tail)
 			return
 		default:
@@ -269,7 +322,7 @@ func (x *exchange) survive() {
 
 // endUpload waits for the reading goroutine.
 func (x *exchange) endUpload() {
-	if x.s.request.length != 0 && x.unread() {
+	if (x.s.request.length != 0 || x.raw) && x.unread() {
 		x.c.halt()
 	}
 	x.upload.Wait()

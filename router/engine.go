@@ -23,22 +23,27 @@ type engine struct {
 	left bool    // the client has gone; guarded by mu
 }
 
-func (r *Router) newEngine(nc net.Conn, scheme string) *engine {
+// newEngine serves nc. subject is of the client's certificate, most how many
+// bytes a body may have; 0: no limit.
+func (r *Router) newEngine(nc net.Conn, scheme, subject string, most int64) *engine {
 	remote := nc.RemoteAddr().String()
-	e := &engine{r: r, asked: asked{scheme: scheme, client: hostOf(remote), trusted: r.trusts(remote)}}
-	e.x.r, e.x.c = r, e
+	e := &engine{r: r, asked: asked{scheme: scheme, client: hostOf(remote), subject: subject, trusted: r.trusts(remote)}}
+	e.x.r, e.x.c, e.x.most = r, e, most
 	return e
 }
 
 // Serve carries one request.
 func (e *engine) Serve(c *http1.Conn) {
 	e.c = c
-	e.r.active.Add(1)
-	defer e.r.inactive()
 	s := e.r.newStream()
 	e.x.reset(s, version{1, c.Head().Minor})
+	f := e.x.enter()
+	defer e.x.exit()
+	if refused := e.take(&s.request, c.Head()); f == nil {
+		f = refused
+	}
 	var whole bool
-	if f := e.take(&s.request, c.Head()); f != nil {
+	if f != nil {
 		whole = e.x.answer(f, true)
 	} else {
 		whole = e.carry(s)
@@ -71,7 +76,7 @@ func (e *engine) Refuse(c *http1.Conn, why *http1.Error) {
 // rest lets go of what an idle connection should not hold.
 func (e *engine) rest() {
 	const most = 1 << 10
-	e.asked.method, e.asked.authority, e.asked.path = "", nil, nil
+	e.asked.method, e.asked.protocol, e.asked.authority, e.asked.path = "", "", nil, nil
 	e.x.head.fields.Shrink(most)
 	e.x.tail.Shrink(most)
 }
@@ -97,9 +102,19 @@ func (e *engine) set(s *stream) {
 
 // take turns the request's head into q.
 func (e *engine) take(q *request, h *http1.Head) *failure {
+	if e.x.most > 0 && h.Length > e.x.most {
+		return errBodySize
+	}
 	a := &e.asked
 	a.method, a.authority, a.path = methodOf(h.Method), h.Authority, h.Path
-	a.version, a.length, a.expect = version{1, h.Minor}, h.Length, h.Expect
+	a.version, a.length, a.expect, a.protocol = version{1, h.Minor}, h.Length, h.Expect, ""
+	if h.Upgrade && h.Minor == 1 && h.Length == 0 && a.method == "GET" { // else it is passed over (RFC 9110 section 7.8)
+		for i := range h.Fields {
+			if string(h.Fields[i].Name) == "upgrade" && a.protocol == "" {
+				a.protocol = e.r.protocol(h.Fields[i].Value)
+			}
+		}
+	}
 	in, f := q.take(a)
 	if f != nil {
 		return f
@@ -139,6 +154,12 @@ func (e *engine) begin(h *answerHead) error {
 	return nil
 }
 
+func (e *engine) upgrade(h *answerHead, protocol string) error {
+	e.c.Status(h.status)
+	e.fields(h.fields)
+	return e.c.EndSwitch([]byte(protocol))
+}
+
 func (e *engine) write(p []byte, _ bool) error { return e.c.Write(p) }
 
 func (e *engine) flush() error { return e.c.Flush() }
@@ -161,9 +182,9 @@ func (e *engine) read(p []byte) (int, error) {
 	return n, errLeft
 }
 
-func (e *engine) trailers(f *frame.Fields) {
+func (e *engine) trailers(q *request, f *frame.Fields) {
 	for _, t := range e.c.Trailers() {
-		if !isForbiddenTrailer(t.Name) {
+		if q.keeps(t.Name) {
 			f.AddBytes(t.Name, t.Value)
 		}
 	}

@@ -67,7 +67,7 @@ func (c *call) fill(window *int64, limit int) (sent int) {
 	return sent
 }
 
-func TestASlowClientHoldsUpItsOwnStreamOnly(t *testing.T) {
+func TestH14ASlowClientHoldsUpItsOwnStreamOnly(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 4)
 		slow := w.raw("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
@@ -157,7 +157,7 @@ func (c *call) received() (size int, cost int64, frames int) {
 	return size, cost, frames
 }
 
-func TestTheRouterKeepsWithinTheRequestWindow(t *testing.T) {
+func TestH13TheRouterKeepsWithinTheRequestWindow(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		p := w.send("POST", "/", endless{})

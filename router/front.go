@@ -1,12 +1,14 @@
 package router
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/dialmux/dialmux/frame"
@@ -19,28 +21,34 @@ import (
 // answer breaks off, it aborts the client's connection: by panicking with
 // http.ErrAbortHandler, as the standard library's proxy does.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r.handle(w, req, writeIdle)
+	r.handle(w, req, &Port{WriteTimeout: writeIdle})
 }
 
-// handle gives up a client that takes nothing of an answer for limit; 0: never.
-func (r *Router) handle(w http.ResponseWriter, req *http.Request, limit time.Duration) {
-	r.active.Add(1)
-	defer r.inactive()
+// handle serves one request within the limits of p.
+func (r *Router) handle(w http.ResponseWriter, req *http.Request, p *Port) {
 	s := r.newStream()
-	h := &handled{w: w, req: req, limit: limit}
-	x := &exchange{r: r, c: h}
+	h := &handled{w: w, req: req, limit: p.WriteTimeout, patience: p.BodyTimeout}
+	x := &exchange{r: r, c: h, most: p.MaxBody}
 	x.reset(s, version{req.ProtoMajor, req.ProtoMinor})
-	if f := r.read(&s.request, req); f != nil {
+	f := x.enter()
+	defer x.exit()
+	if f == nil {
+		f = r.read(&s.request, req, p)
+	}
+	if f != nil {
 		x.answer(f, true)
 		s.release()
 		return
+	}
+	if s.request.grpc { // its client may listen for long, and have nothing to say
+		h.patience = 0
 	}
 	left := make(chan struct{})
 	stop := context.AfterFunc(req.Context(), func() {
 		defer close(left)
 		s.leave()
 	})
-	if s.request.length != 0 {
+	if s.request.length != 0 || s.request.protocol != "" {
 		_ = h.control().EnableFullDuplex() // HTTP/2 is anyway; else net/http would swallow the body when the head goes out
 	}
 	whole := x.run()
@@ -54,15 +62,6 @@ func (r *Router) handle(w http.ResponseWriter, req *http.Request, limit time.Dur
 	}
 }
 
-func (r *Router) inactive() {
-	if r.active.Add(-1) == 0 {
-		select {
-		case r.idle <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // handled is the client of one call of ServeHTTP.
 type handled struct {
 	w       http.ResponseWriter
@@ -72,6 +71,15 @@ type handled struct {
 	timed   bool // a write deadline is set
 	nothing bool // no body may be sent
 	halted  bool
+
+	patience time.Duration // HTTP/2: how long nothing of the body may come; below 1: for ever
+	waits    *time.Timer   // of read; nil until needed
+	late     atomic.Bool
+
+	// Once upgraded.
+	raw   bool
+	nc    net.Conn          // over HTTP/1.1
+	ahead *bufio.ReadWriter // what was read from it before
 }
 
 func (h *handled) control() *http.ResponseController {
@@ -113,6 +121,39 @@ func (h *handled) begin(a *answerHead) error {
 	return nil
 }
 
+func (h *handled) upgrade(a *answerHead, protocol string) error {
+	h.raw = true
+	if h.req.ProtoMajor == 2 { // RFC 8441 section 5
+		a.status, a.length = http.StatusOK, -1
+		if err := h.begin(a); err != nil {
+			return err
+		}
+		h.w.Header().Del("Sec-Websocket-Accept")
+		return h.flush()
+	}
+	nc, ahead, err := h.control().Hijack()
+	if err != nil {
+		return err
+	}
+	h.nc, h.ahead = nc, ahead
+	_ = nc.SetDeadline(time.Time{})
+	head := append([]byte(nil), "HTTP/1.1 101 Switching Protocols\r\n"...)
+	for name, value := range a.fields.All() {
+		head = append(append(append(append(head, canonical(name)...), ": "...), value...), "\r\n"...)
+	}
+	head = append(append(append(head, "Connection: Upgrade\r\nUpgrade: "...), protocol...), "\r\n\r\n"...)
+	return h.send(head)
+}
+
+// send writes to an upgraded connection.
+func (h *handled) send(b []byte) error {
+	if h.limit > 0 {
+		_ = h.nc.SetWriteDeadline(time.Now().Add(h.limit))
+	}
+	_, err := h.nc.Write(b)
+	return err
+}
+
 // writeIdle is how long a client may take nothing of an answer that is not
 // whole yet: no piece of it goes out.
 const (
@@ -123,6 +164,9 @@ const (
 func (h *handled) write(b []byte, last bool) error {
 	if h.nothing {
 		return nil
+	}
+	if h.nc != nil {
+		return h.send(b)
 	}
 	// HTTP/2's end waits for the client's window, in a handler that is still there.
 	for (!last || h.req.ProtoMajor == 2) && h.limit > 0 && len(b) > 0 {
@@ -155,6 +199,9 @@ func (h *handled) untime() {
 // flush may not get through a handler around this one: then the client gets
 // the answer late, but whole.
 func (h *handled) flush() error {
+	if h.nc != nil {
+		return nil
+	}
 	if h.req.ProtoMajor == 2 {
 		defer h.untime() // its deadline would end a stream that has nothing to say
 	}
@@ -165,6 +212,9 @@ func (h *handled) flush() error {
 }
 
 func (h *handled) finish(trailers frame.Fields) error {
+	if h.nc != nil {
+		return h.nc.Close()
+	}
 	if h.req.ProtoMajor == 1 { // HTTP/2's ends with the stream
 		h.untime()
 	}
@@ -184,24 +234,57 @@ func (h *handled) finish(trailers frame.Fields) error {
 func (h *handled) atHand() bool { return false }
 
 func (h *handled) read(p []byte) (int, error) {
+	if h.nc != nil {
+		return h.readRaw(p)
+	}
+	if h.patience > 0 && h.req.ProtoMajor == 2 && !h.raw {
+		if h.waits == nil {
+			h.waits = time.AfterFunc(h.patience, h.giveUp)
+		} else {
+			h.waits.Reset(h.patience)
+		}
+		defer h.waits.Stop()
+	}
 	n, err := h.req.Body.Read(p)
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return n, err
+	case h.raw:
+		return n, errLeft
+	case h.late.Load():
+		return n, errBodyLate
+	}
+	return n, bodyFailure(err)
+}
+
+func (h *handled) readRaw(p []byte) (int, error) {
+	if n := h.ahead.Reader.Buffered(); n > 0 {
+		return h.ahead.Read(p[:min(n, len(p))])
+	}
+	n, err := h.nc.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = bodyFailure(err)
+		err = errLeft
 	}
 	return n, err
 }
 
+// giveUp ends a read that has waited too long.
+func (h *handled) giveUp() {
+	h.late.Store(true)
+	_ = h.control().SetReadDeadline(time.Unix(1, 0))
+}
+
 func bodyFailure(err error) *failure {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &failure{413, "the body is larger than allowed here", false}
+		return errBodySize
 	}
 	return &failure{400, "the request's body broke off or is malformed", false}
 }
 
-func (h *handled) trailers(f *frame.Fields) {
+func (h *handled) trailers(q *request, f *frame.Fields) {
 	for name, values := range h.req.Trailer {
 		n := appendLower(nil, name)
-		if isForbiddenTrailer(n) {
+		if !q.keeps(n) {
 			continue
 		}
 		for _, value := range values {
@@ -210,13 +293,22 @@ func (h *handled) trailers(f *frame.Fields) {
 	}
 }
 
-func (h *handled) gone() func() bool { return clientGone(h.req.Context()) }
+func (h *handled) gone() func() bool {
+	if h.raw { // its reading shows it, and half of it may be closed
+		return nil
+	}
+	return clientGone(h.req.Context())
+}
 
 // lingering is how long net/http may go on reading a body that nobody wants,
 // so that the client reads the answer before its connection is reset.
 const lingering = time.Second
 
 func (h *handled) halt() {
+	if h.nc != nil {
+		_ = h.nc.SetReadDeadline(time.Unix(1, 0))
+		return
+	}
 	h.halted = true
 	_ = h.control().SetReadDeadline(time.Unix(1, 0))
 }
@@ -231,6 +323,10 @@ func (h *handled) settle() {
 // abort breaks the client's connection off so that it shows: HTTP/1.0 has no
 // other sign of a whole body than an orderly end.
 func (h *handled) abort() {
+	if h.nc != nil {
+		reset(h.nc)
+		return
+	}
 	if h.req.ProtoMajor == 1 {
 		if nc, _, err := h.control().Hijack(); err == nil {
 			reset(nc)
@@ -241,10 +337,7 @@ func (h *handled) abort() {
 }
 
 func reset(nc net.Conn) {
-	under := nc
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		under = t.NetConn()
-	}
+	under := beneath(nc)
 	if t, ok := under.(interface{ SetLinger(sec int) error }); ok {
 		_ = t.SetLinger(0)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/http1"
 )
 
@@ -25,6 +27,10 @@ const (
 	DefaultIdleTimeout  = 75 * time.Second
 	DefaultBodyTimeout  = 60 * time.Second
 	DefaultWriteTimeout = 60 * time.Second
+
+	DefaultMaxHeader      = frame.MaxHead // bytes
+	DefaultMaxTarget      = 32 << 10      // bytes
+	DefaultMaxConnections = 16384
 )
 
 // Port says how clients are served. The zero value is good for most. A limit
@@ -40,25 +46,47 @@ type Port struct {
 	// DefaultIdleTimeout.
 	IdleTimeout time.Duration
 	// BodyTimeout is how long nothing of a request's body may come, while it
-	// is wanted; then 408. Default DefaultBodyTimeout. HTTP/1 only.
+	// is wanted; then 408. Default DefaultBodyTimeout.
 	BodyTimeout time.Duration
 	// WriteTimeout is how long a client may take nothing of an answer; then
 	// its connection is reset. Default DefaultWriteTimeout.
 	WriteTimeout time.Duration
+	// MaxHeader is how many bytes a request's head may have; more is 431.
+	// Default, and most, DefaultMaxHeader.
+	MaxHeader int
+	// MaxTarget is how many bytes a request's target may have; more is 414.
+	// Default DefaultMaxTarget.
+	MaxTarget int
+	// MaxBody is how many bytes a request's body may have; more is 413, also
+	// where that shows only midway. Default: any number.
+	MaxBody int64
+	// MaxConnections is how many there may be at once: one more gets 503, or
+	// over TLS nothing, and is closed. Default DefaultMaxConnections.
+	MaxConnections int
+	// ProxyProtocol are the networks whose connections begin with a PROXY
+	// protocol header, version 1 or 2, which says who the client is: it must be
+	// there, within HeadTimeout, and before TLS. Default: none.
+	ProxyProtocol []netip.Prefix
+	// Redirect answers every request with 308 and the same target by https, on
+	// this port. TLS must be nil. Default: requests are served.
+	Redirect int
 }
 
 // Clients serves clients on one port: HTTP/1.1 by an engine of its own, HTTP/2
 // (in the clear by prior knowledge, or over TLS) by net/http.
 type Clients struct {
 	r       *Router
+	port    Port
 	tls     *tls.Config
-	head    time.Duration
 	engine  *http1.Server
 	second  *http.Server              // HTTP/2
 	handed  *handover                 // what second accepts from
 	given   atomic.Pointer[time.Time] // when it got the last one; nil: none
 	log     *slog.Logger
 	open    atomic.Int64 // connections of conns
+	held    atomic.Int64 // connections, HTTP/2's too
+	turned  atomic.Int64 // connections too many that are told so
+	crowded quiet
 	conns   sync.WaitGroup
 	serving errgroup.Group
 
@@ -76,27 +104,46 @@ func (r *Router) Clients(p Port) *Clients {
 			*limit = def
 		}
 	}
+	if p.MaxHeader <= 0 || p.MaxHeader > DefaultMaxHeader {
+		p.MaxHeader = DefaultMaxHeader
+	}
+	switch {
+	case p.MaxTarget == 0:
+		p.MaxTarget = DefaultMaxTarget
+	case p.MaxTarget < 0:
+		p.MaxTarget = p.MaxHeader
+	}
+	if p.MaxConnections == 0 {
+		p.MaxConnections = DefaultMaxConnections
+	}
 	c := &Clients{
-		r: r, log: r.log, head: p.HeadTimeout,
+		r: r, log: r.log, port: p,
 		engine: &http1.Server{
 			HeadTimeout: p.HeadTimeout, IdleTimeout: p.IdleTimeout, BodyTimeout: p.BodyTimeout, WriteTimeout: p.WriteTimeout,
+			MaxHead: p.MaxHeader, MaxTarget: p.MaxTarget,
 		},
 		second: &http.Server{
-			Handler:           http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.handle(w, req, p.WriteTimeout) }),
-			ReadHeaderTimeout: p.HeadTimeout, IdleTimeout: p.IdleTimeout, Protocols: new(http.Protocols),
-			HTTP2:    &http.HTTP2Config{WriteByteTimeout: p.WriteTimeout},
+			Handler:           http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.handleHTTP2(w, req, &p) }),
+			ReadHeaderTimeout: p.HeadTimeout, IdleTimeout: p.IdleTimeout, MaxHeaderBytes: 2 * p.MaxHeader, Protocols: new(http.Protocols),
+			HTTP2: http2Config(&p), ConnContext: withHTTP2Conn,
 			ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 
 			DisableGeneralOptionsHandler: true, // OPTIONS * is the workers' to answer
 		},
 		handed: &handover{conns: make(chan net.Conn), done: make(chan struct{})},
 	}
-	if p.TLS == nil {
+	c.second.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			c.held.Add(-1)
+		}
+	}
+	switch {
+	case p.Redirect != 0:
+	case p.TLS == nil:
 		c.engine.HTTP2 = c.give
 		c.second.Protocols.SetUnencryptedHTTP2(true)
-	} else { // by ALPN only (RFC 9113 section 3.3)
-		c.tls = p.TLS.Clone()
-		c.tls.NextProtos = []string{"h2", "http/1.1", "http/1.0"}
+	default: // by ALPN only (RFC 9113 section 3.3)
+		c.tls = negotiating(p.TLS)
 		c.second.Protocols.SetHTTP2(true)
 		c.second.TLSConfig = c.tls
 	}
@@ -111,6 +158,10 @@ func (r *Router) Clients(p Port) *Clients {
 // Serve accepts clients until l closes: then it returns net.ErrClosed.
 func (c *Clients) Serve(l net.Listener) error {
 	return c.r.acceptAll(context.Background(), l, "HTTP port "+l.Addr().String(), func(nc net.Conn) {
+		if n := c.held.Add(1); c.port.MaxConnections > 0 && n > int64(c.port.MaxConnections) {
+			c.turnAway(nc)
+			return
+		}
 		c.open.Add(1)
 		c.conns.Go(func() {
 			defer c.open.Add(-1)
@@ -129,30 +180,66 @@ func (c *Clients) survive(nc net.Conn) {
 }
 
 func (c *Clients) serve(nc net.Conn) {
-	if c.tls == nil {
-		c.engine.ServeConn(nc, c.r.newEngine(nc, "http"))
+	given := false
+	defer func() {
+		if !given {
+			c.held.Add(-1)
+		}
+	}()
+	if nc = c.begin(nc); nc == nil {
 		return
 	}
-	t := tls.Server(nc, c.tls)
-	ctx, done := c.shaking, context.CancelFunc(func() {})
-	if c.head > 0 {
-		ctx, done = context.WithTimeout(ctx, c.head)
+	scheme, subject := "http", ""
+	if t, ok := nc.(*tls.Conn); ok {
+		state := t.ConnectionState()
+		if state.NegotiatedProtocol == "h2" {
+			given = true
+			c.give(t)
+			return
+		}
+		scheme, subject = "https", subjectOf(&state)
 	}
-	err := t.HandshakeContext(ctx)
-	done()
-	if err != nil {
+	if c.port.Redirect != 0 {
+		c.engine.ServeConn(nc, redirector{c.port.Redirect})
+		return
+	}
+	given = c.engine.ServeConn(nc, c.r.newEngine(nc, scheme, subject, c.port.MaxBody))
+}
+
+// begin takes what comes before the first request: a PROXY protocol header and
+// TLS's handshake. nil: the connection is over.
+func (c *Clients) begin(nc net.Conn) net.Conn {
+	named := within(c.port.ProxyProtocol, nc.RemoteAddr().String())
+	if !named && c.tls == nil {
+		return nc
+	}
+	ctx, done := c.shaking, context.CancelFunc(func() {})
+	if c.port.HeadTimeout > 0 {
+		ctx, done = context.WithTimeout(ctx, c.port.HeadTimeout)
+	}
+	defer done()
+	if named {
+		client, err := introduce(ctx, nc)
+		if err != nil {
+			c.log.Debug("no PROXY protocol header that can be read", "proxy", nc.RemoteAddr().String(), "err", err)
+			_ = nc.Close()
+			return nil
+		}
+		nc = client
+	}
+	if c.tls == nil {
+		return nc
+	}
+	t := tls.Server(nc, c.tls)
+	if err := t.HandshakeContext(ctx); err != nil {
 		c.log.Debug("TLS handshake failed", "client", nc.RemoteAddr().String(), "err", err)
 		if bad, ok := errors.AsType[tls.RecordHeaderError](err); ok && bad.Conn != nil && isMethod(bad.RecordHeader) {
 			misdirect(nc)
 		}
 		_ = nc.Close()
-		return
+		return nil
 	}
-	if t.ConnectionState().NegotiatedProtocol == "h2" {
-		c.give(t)
-		return
-	}
-	c.engine.ServeConn(t, c.r.newEngine(nc, "https"))
+	return t
 }
 
 // give hands an HTTP/2 connection over.
@@ -172,15 +259,49 @@ func isMethod(first [5]byte) bool {
 	return true
 }
 
-// misdirect answers who speaks HTTP in the clear where TLS is spoken, and reads
-// what still comes: a reset would take the answer away.
+// misdirect answers who speaks HTTP in the clear where TLS is spoken.
 func misdirect(nc net.Conn) {
-	const body = "dialmux: this port speaks TLS: say https://\n"
-	_ = nc.SetDeadline(time.Now().Add(lingering))
-	_, err := fmt.Fprintf(nc, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
-	if w, ok := nc.(interface{ CloseWrite() error }); ok && err == nil && w.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, nc)
+	lastWords(nc, &failure{400, "this port speaks TLS: say https://", false})
+}
+
+// lastWords answers what was not read, and reads what still comes: a reset
+// would take the answer away.
+func lastWords(nc net.Conn, f *failure) {
+	body, again := "dialmux: "+f.reason+"\n", ""
+	if f.retry {
+		again = "Retry-After: 1\r\n"
 	}
+	_ = nc.SetDeadline(time.Now().Add(lingering))
+	_, err := fmt.Fprintf(nc, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%sProxy-Status: %s\r\nConnection: close\r\n\r\n%s",
+		f.status, http.StatusText(f.status), len(body), again, f.proxyStatus(), body)
+	if w, ok := nc.(interface{ CloseWrite() error }); ok && err == nil && w.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, nc, lingeringMost)
+	}
+}
+
+// lingeringMost is how many bytes are read of what nobody wants.
+const lingeringMost = 1 << 20
+
+// turnedAwayAtOnce is how many connections too many may be getting an answer: a
+// flood of them costs no more than that.
+const turnedAwayAtOnce = 32
+
+var errCrowded = &failure{503, "too many connections are open", true}
+
+// turnAway closes a connection too many. In the clear, its client reads why.
+func (c *Clients) turnAway(nc net.Conn) {
+	c.held.Add(-1)
+	c.crowded.warn(c.log, "connection refused: there are too many", "most", c.port.MaxConnections)
+	if c.tls != nil || c.turned.Load() >= turnedAwayAtOnce {
+		_ = nc.Close()
+		return
+	}
+	c.turned.Add(1)
+	c.conns.Go(func() {
+		defer c.turned.Add(-1)
+		lastWords(nc, errCrowded)
+		_ = nc.Close()
+	})
 }
 
 // firstRequest is how long an HTTP/2 connection is left alone while the port
@@ -197,7 +318,7 @@ func (c *Clients) Shutdown(ctx context.Context, farewell time.Duration) (cut int
 	counted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(counted)
-		cut = int(c.r.active.Load())
+		cut = int(c.r.active.Load() - c.r.upgraded.Load())
 		c.shake()
 		cutNow()
 	})

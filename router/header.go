@@ -1,34 +1,58 @@
 package router
 
 import (
+	"fmt"
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/dialmux/dialmux/frame"
+	"github.com/dialmux/dialmux/internal/http1"
 )
 
 // This file turns net/http's requests and headers into fields, and back.
 
 // read turns a request into q. A failure says why it goes to no worker.
-func (r *Router) read(q *request, req *http.Request) *failure {
+func (r *Router) read(q *request, req *http.Request, p *Port) *failure {
+	if f := malformed(req); f != nil {
+		return f
+	}
 	a := asked{
 		method: req.Method, scheme: "http", authority: []byte(req.Host), path: []byte(pathOf(req)),
 		version: version{req.ProtoMajor, req.ProtoMinor}, client: hostOf(req.RemoteAddr), trusted: r.trusts(req.RemoteAddr),
 		length: req.ContentLength,
 	}
 	if req.TLS != nil {
-		a.scheme = "https"
+		a.scheme, a.subject = "https", subjectOf(req.TLS)
 	}
-	if req.Body == nil || req.Body == http.NoBody {
+	switch {
+	case req.Body == nil, req.Body == http.NoBody:
 		a.length = 0
+	case a.length == 0 && req.ProtoMajor == 2 && req.Header["Content-Length"] != nil: // the end may be still to come, and bring bytes
+		a.length = -1
 	}
 	for _, value := range req.Header["Expect"] {
 		if f := expects([]byte(value)); f != nil {
 			return f
 		}
 		a.expect = a.length != 0
+	}
+	if a.path[0] != '/' && string(a.path) != "*" || !http1.IsTarget(a.path) { // net/http takes mailto:x, and a fragment
+		return &failure{400, "the request's target is malformed", false}
+	}
+	if p.MaxTarget > 0 && len(a.path) > p.MaxTarget {
+		return &failure{414, fmt.Sprintf("the target is longer than %d bytes", p.MaxTarget), false}
+	}
+	if p.MaxHeader > 0 && headSize(req) > p.MaxHeader {
+		return &failure{431, fmt.Sprintf("the request's header is larger than %d bytes", p.MaxHeader), false}
+	}
+	if p.MaxBody > 0 && a.length > p.MaxBody {
+		return errBodySize
+	}
+	if f := r.upgrade(&a, req); f != nil {
+		return f
 	}
 	in, f := q.take(&a)
 	if f != nil {
@@ -39,6 +63,9 @@ func (r *Router) read(q *request, req *http.Request) *failure {
 	}
 	var lower [64]byte
 	for name, values := range req.Header {
+		if name[0] == ':' { // net/http keeps :protocol there
+			continue
+		}
 		n := appendLower(lower[:0], name)
 		for _, value := range values {
 			in.field(n, []byte(value))
@@ -48,6 +75,38 @@ func (r *Router) read(q *request, req *http.Request) *failure {
 		in.announced([]byte(name))
 	}
 	return in.end()
+}
+
+// upgrade makes one thing of HTTP/1.1's Upgrade and HTTP/2's extended CONNECT
+// (RFC 8441).
+func (r *Router) upgrade(a *asked, req *http.Request) *failure {
+	switch {
+	case req.ProtoMajor == 2 && req.Method == http.MethodConnect && req.Header[":protocol"] != nil:
+		wanted := req.Header[":protocol"][0]
+		if a.protocol = r.protocol([]byte(wanted)); a.protocol == "" {
+			return &failure{501, fmt.Sprintf("protocol %.40q is not carried here", wanted), false}
+		}
+		a.method, a.length, a.expect = http.MethodGet, 0, false
+	case req.ProtoMajor == 1 && req.ProtoMinor == 1 && req.Method == http.MethodGet && a.length == 0 && slices.ContainsFunc(req.Header["Connection"], func(v string) bool { return hasToken([]byte(v), "upgrade") }):
+		for _, value := range req.Header["Upgrade"] {
+			if a.protocol == "" {
+				a.protocol = r.protocol([]byte(value))
+			}
+		}
+	}
+	return nil
+}
+
+// headSize is how many bytes the head would have in HTTP/1.1. net/http itself
+// ends an HTTP/2 connection for one long value, and does not answer.
+func headSize(req *http.Request) int {
+	n := len(req.Method) + len(req.RequestURI) + len(req.Host) + len("  HTTP/1.1\r\nHost: \r\n\r\n")
+	for name, values := range req.Header {
+		for _, value := range values {
+			n += len(name) + len(": \r\n") + len(value)
+		}
+	}
+	return n
 }
 
 // pathOf is the target as the client wrote it, unless a handler around this one

@@ -25,15 +25,14 @@ func from(addr string) func(http.Handler) http.Handler {
 const spoofed = "GET / HTTP/1.1\r\nHost: shop.example\r\n" +
 	"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: bank.example\r\n" +
 	"Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Server: evil\r\n" +
-	"X_Forwarded_For: 6.6.6.6\r\nx_real-ip: 6.6.6.6\r\nX-Forwarded_Proto: https\r\n\r\n"
+	"X_Forwarded_For: 6.6.6.6\r\nX_Client_Cert_Subject: CN=boss\r\nx_real-ip: 6.6.6.6\r\nX-Forwarded_Proto: https\r\n\r\n"
 
-// H6
-func TestWhoTheClientIs(t *testing.T) {
+func TestH6WhoTheClientIs(t *testing.T) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}
-	ours := map[string]string{"x-forwarded-for": "10.1.2.3", "x-forwarded-proto": "http", "x-forwarded-host": "shop.example"}
+	ours := map[string]string{"x-forwarded-for": "10.1.2.3", "x-forwarded-proto": "http", "x-forwarded-host": "shop.example", "forwarded": "for=10.1.2.3;host=shop.example;proto=http"}
 	theirs := map[string]string{
 		"x-forwarded-for": "6.6.6.6, 7.7.7.7, 10.1.2.3", "x-forwarded-proto": "https", "x-forwarded-host": "bank.example",
-		"forwarded": "for=6.6.6.6", "x-real-ip": "6.6.6.6", "x-forwarded-port": "443", "x-forwarded-server": "evil",
+		"forwarded": "for=6.6.6.6, for=10.1.2.3;host=shop.example;proto=http", "x-real-ip": "6.6.6.6", "x-forwarded-port": "443", "x-forwarded-server": "evil",
 	}
 	for name, tc := range map[string]struct {
 		addr    string
@@ -44,10 +43,10 @@ func TestWhoTheClientIs(t *testing.T) {
 		"nobody is trusted":    {"10.1.2.3:4567", nil, spoofed, ours},
 		"a trusted proxy":      {"10.1.2.3:4567", trusted, spoofed, theirs},
 		"named by Connection":  {"10.1.2.3:4567", trusted, strings.Replace(spoofed, "\r\n", "\r\nConnection: X-Forwarded-For, x-real-ip, Forwarded\r\n", 1), theirs},
-		"mapped into IPv6":     {"[::ffff:10.1.2.3]:4567", trusted[:1], "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n\r\n", map[string]string{"x-forwarded-for": "::ffff:10.1.2.3", "x-forwarded-proto": "https", "x-forwarded-host": "h"}},
-		"IPv6 with a zone":     {"[fe80::1%eth0]:4567", trusted, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n\r\n", map[string]string{"x-forwarded-for": "fe80::1%eth0", "x-forwarded-proto": "https", "x-forwarded-host": "h"}},
-		"somebody else":        {"11.1.2.3:4567", trusted, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n\r\n", map[string]string{"x-forwarded-for": "11.1.2.3", "x-forwarded-proto": "http", "x-forwarded-host": "h"}},
-		"trusted, says little": {"10.1.2.3:4567", trusted, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", map[string]string{"x-forwarded-for": "10.1.2.3", "x-forwarded-proto": "http", "x-forwarded-host": "h"}},
+		"mapped into IPv6":     {"[::ffff:10.1.2.3]:4567", trusted[:1], "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n\r\n", map[string]string{"x-forwarded-for": "::ffff:10.1.2.3", "forwarded": `for="[::ffff:10.1.2.3]";host=h;proto=http`, "x-forwarded-proto": "https", "x-forwarded-host": "h"}},
+		"IPv6 with a zone":     {"[fe80::1%eth0]:4567", trusted, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n\r\n", map[string]string{"x-forwarded-for": "fe80::1%eth0", "forwarded": `for="[fe80::1]";host=h;proto=http`, "x-forwarded-proto": "https", "x-forwarded-host": "h"}},
+		"somebody else":        {"11.1.2.3:4567", trusted, "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\n\r\n", map[string]string{"x-forwarded-for": "11.1.2.3", "forwarded": "for=11.1.2.3;host=h;proto=http", "x-forwarded-proto": "http", "x-forwarded-host": "h"}},
+		"trusted, says little": {"10.1.2.3:4567", trusted, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", map[string]string{"x-forwarded-for": "10.1.2.3", "forwarded": "for=10.1.2.3;host=h;proto=http", "x-forwarded-proto": "http", "x-forwarded-host": "h"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			storyBehind(t, router.Config{TrustedProxies: tc.trusted}, netHTTP, from(tc.addr), func(w *world) {
@@ -56,7 +55,7 @@ func TestWhoTheClientIs(t *testing.T) {
 				c := k.request()
 				for name, value := range c.Fields.All() {
 					n := strings.ReplaceAll(string(name), "_", "-")
-					if !strings.HasPrefix(n, "x-") && n != "forwarded" {
+					if !strings.HasPrefix(n, "x-") && n != "forwarded" || n == "x-request-id" {
 						continue
 					}
 					if strings.Contains(string(name), "_") {
@@ -81,6 +80,53 @@ func TestWhoTheClientIs(t *testing.T) {
 	}
 }
 
+func TestH6ForwardedQuotesWhatIsNoToken(t *testing.T) {
+	storyBehind(t, router.Config{}, netHTTP, from("[2001:db8::7]:80"), func(w *world) {
+		k := w.join("w1", 1)
+		client := w.raw("GET / HTTP/1.1\r\nHost: shop.example:8443\r\n\r\n")
+		c := k.request()
+		if got, want := c.get("forwarded"), `for="[2001:db8::7]";host="shop.example:8443";proto=http`; got != want {
+			t.Errorf("forwarded: %s, want %s (RFC 7239 section 4)", got, want)
+		}
+		c.answer(200, "")
+		client.seen()
+	})
+}
+
+func TestRequestIDIsKeptOrMade(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		k := w.join("w1", 1)
+		made := map[string]bool{}
+		for _, tc := range []struct{ sent, want string }{
+			{"", ""},
+			{"X-Request-Id: abc-123\r\n", "abc-123"},
+			{"X-Request-Id: first\r\nX-Request-Id: second\r\n", "first"},
+			{"X-Request-Id:\r\n", ""},
+			{"X-Request-Id: two words\r\n", ""},
+			{"X-Request-Id: caf\xe9\r\n", ""},
+			{"X-Request-Id: " + strings.Repeat("x", 129) + "\r\n", ""},
+			{"X-Request-Id: " + strings.Repeat("x", 128) + "\r\n", strings.Repeat("x", 128)},
+			{"X_Request_Id: forged\r\n", ""},
+			{"Connection: x-request-id\r\nX-Request-Id: stays\r\n", "stays"},
+		} {
+			client := w.raw("GET / HTTP/1.1\r\nHost: h\r\n" + tc.sent + "\r\n")
+			c := k.request()
+			got := c.values("x-request-id")
+			switch {
+			case len(got) != 1 || c.get("x_request_id") != "":
+				t.Errorf("%q: %q", tc.sent, got)
+			case tc.want != "" && got[0] != tc.want:
+				t.Errorf("%q: %q, want %q", tc.sent, got[0], tc.want)
+			case tc.want == "" && (len(got[0]) != 32 || made[got[0]]):
+				t.Errorf("%q: %q is no new id", tc.sent, got[0])
+			}
+			made[got[0]] = true
+			c.answer(200, "")
+			client.seen()
+		}
+	})
+}
+
 func TestRequestFieldsKeepOrderAndDuplicates(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
@@ -100,7 +146,7 @@ func TestRequestFieldsKeepOrderAndDuplicates(t *testing.T) {
 	})
 }
 
-func TestAHeaderBeyond64KiBIs431(t *testing.T) {
+func TestH10AHeaderBeyond64KiBIs431(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		got := w.raw("GET / HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 66000) + "\r\n\r\n").all()

@@ -14,8 +14,7 @@ import (
 	"github.com/dialmux/dialmux/router"
 )
 
-// H5
-func TestHopByHopFieldsOfARequestStay(t *testing.T) {
+func TestH5HopByHopFieldsOfARequestStay(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		client := w.raw("GET / HTTP/1.1\r\nHost: h\r\n" +
@@ -29,8 +28,8 @@ func TestHopByHopFieldsOfARequestStay(t *testing.T) {
 		}
 		slices.Sort(names)
 		want := []string{
-			":authority", ":method", ":path", ":scheme", "authorization", "http2-settings", "te", "via",
-			"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-stays",
+			":authority", ":method", ":path", ":scheme", "authorization", "forwarded", "http2-settings", "te", "via",
+			"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id", "x-stays",
 		}
 		if !slices.Equal(names, want) {
 			t.Errorf("the worker got %v, want %v", names, want)
@@ -44,7 +43,7 @@ func TestHopByHopFieldsOfARequestStay(t *testing.T) {
 }
 
 // A client cannot have taken away what the router says about it.
-func TestConnectionCannotNameWhatIsOurs(t *testing.T) {
+func TestH5ConnectionCannotNameWhatIsOurs(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		client := w.raw("GET / HTTP/1.1\r\nHost: h\r\nConnection: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Via\r\n\r\n")
@@ -73,7 +72,7 @@ func manyNames() (names []string, manyFields []string) {
 	return names, manyFields
 }
 
-func TestConnectionThatNamesThousandsOfFields(t *testing.T) {
+func TestH5ConnectionThatNamesThousandsOfFields(t *testing.T) {
 	names, list := manyNames()
 	t.Run("request", func(t *testing.T) {
 		story(t, router.Config{}, func(w *world) {
@@ -93,7 +92,7 @@ func TestConnectionThatNamesThousandsOfFields(t *testing.T) {
 			}
 			c := k.request()
 			for name := range c.Fields.All() {
-				if strings.HasPrefix(string(name), "x-") && string(name) != "x-stays" && !strings.HasPrefix(string(name), "x-forwarded-") {
+				if strings.HasPrefix(string(name), "x-") && string(name) != "x-stays" && string(name) != "x-request-id" && !strings.HasPrefix(string(name), "x-forwarded-") {
 					t.Fatalf("%s came through", name)
 				}
 			}
@@ -154,7 +153,7 @@ func leaks(t *testing.T, h http.Header) {
 	}
 }
 
-func TestHopByHopFieldsOfAnAnswerStay(t *testing.T) {
+func TestH5HopByHopFieldsOfAnAnswerStay(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		client := w.raw("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -172,7 +171,7 @@ func TestHopByHopFieldsOfAnAnswerStay(t *testing.T) {
 	})
 }
 
-func TestHopByHopFieldsOfAREPsAnswerStay(t *testing.T) {
+func TestH5HopByHopFieldsOfAREPsAnswerStay(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.rep(zmtp.Options{})
 		p := w.get("/")
@@ -181,7 +180,7 @@ func TestHopByHopFieldsOfAREPsAnswerStay(t *testing.T) {
 	})
 }
 
-func TestHopByHopFieldsOfInformationalHeadsAndTrailersStay(t *testing.T) {
+func TestH5HopByHopFieldsOfInformationalHeadsAndTrailersStay(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		client := w.raw("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -210,8 +209,7 @@ func TestHopByHopFieldsOfInformationalHeadsAndTrailersStay(t *testing.T) {
 	})
 }
 
-// H9
-func TestMethodsThatAreNotServed(t *testing.T) {
+func TestH9MethodsThatAreNotServed(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		for _, request := range []string{"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", "TRACE / HTTP/1.1\r\nHost: h\r\n\r\n"} {
@@ -223,7 +221,7 @@ func TestMethodsThatAreNotServed(t *testing.T) {
 	})
 }
 
-func TestTrailersOfAnAnswer(t *testing.T) {
+func TestH8TrailersOfAnAnswer(t *testing.T) {
 	for name, send := range map[string]func(c *call){
 		"in pieces": func(c *call) {
 			c.head(200)
@@ -258,7 +256,7 @@ func TestTrailersOfAnAnswer(t *testing.T) {
 	}
 }
 
-func TestWrongTrailers(t *testing.T) {
+func TestH8WrongTrailers(t *testing.T) {
 	for name, tc := range map[string]struct{ field, value string }{
 		"CR LF": {"x", "a\r\nb: c"}, "name": {"a b", "c"},
 	} {

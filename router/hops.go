@@ -18,11 +18,11 @@ func isHopByHop(name []byte) bool {
 	return false
 }
 
-// isSpoofable tells the request fields by which a proxy tells a worker who the
-// client is: they are ours to set. It sees through underscores: CGI and WSGI
-// make one variable of X-Forwarded-For and X_Forwarded_For.
-func isSpoofable(name []byte) bool {
-	if len(name) < len("x-real-ip") && len(name) != len("forwarded") || len(name) > len("x-forwarded-server") || name[0] != 'x' && name[0] != 'f' {
+// isOurs tells the request fields by which a proxy tells a worker who the client
+// is: they are ours to set. It sees through underscores: CGI and WSGI make one
+// variable of X-Forwarded-For and X_Forwarded_For.
+func isOurs(name []byte) bool {
+	if len(name) < len("forwarded") || len(name) > len("x-client-cert-subject") || name[0] != 'x' && name[0] != 'f' {
 		return false
 	}
 	var b [32]byte
@@ -33,7 +33,8 @@ func isSpoofable(name []byte) bool {
 		}
 	}
 	switch string(b[:n]) {
-	case "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "x-real-ip", "forwarded":
+	case "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "x-real-ip", "forwarded",
+		"x-client-cert-subject", "x-request-id":
 		return true
 	}
 	return false
@@ -47,7 +48,7 @@ func isForbiddenTrailer(name []byte) bool {
 		"expect", "max-forwards", "range", "set-cookie", "cookie", "age", "date", "expires", "location", "retry-after", "vary", "via":
 		return true
 	}
-	return isHopByHop(name) || isSpoofable(name)
+	return isHopByHop(name) || isOurs(name)
 }
 
 // nominated are names that a Connection field takes out; nil: there are none.

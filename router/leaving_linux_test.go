@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 
@@ -65,7 +66,14 @@ func TestH15AClientThatLeavesOverTLS(t *testing.T) {
 }
 
 func leavesOver(t *testing.T, p router.Port, dial func(addr string) (net.Conn, error)) {
+	leavesOverIf(t, p, dial, func(leaving) bool { return true })
+}
+
+func leavesOverIf(t *testing.T, p router.Port, dial func(addr string) (net.Conn, error), wanted func(leaving) bool) {
 	for _, l := range leavings {
+		if !wanted(l) {
+			continue
+		}
 		t.Run(l.name, func(t *testing.T) {
 			w := newWorld(t, router.Config{QueueWait: patience}, engine, nil)
 			addr := listening(t, w, p)
@@ -82,4 +90,30 @@ func leavesOver(t *testing.T, p router.Port, dial func(addr string) (net.Conn, e
 			}, 0)
 		})
 	}
+}
+
+// A PROXY protocol header stands before the request, and perhaps before TLS.
+func TestH15AClientThatLeavesBehindProxyProtocol(t *testing.T) {
+	server, client := certified(t)
+	client.NextProtos = []string{"http/1.1"}
+	near := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	introduced := func(addr string) (net.Conn, error) {
+		nc, err := net.Dial("tcp", addr)
+		if err == nil {
+			_, err = io.WriteString(nc, throughTCP)
+		}
+		return nc, err
+	}
+	kernelKnows := func(l leaving) bool { return l.state == "sent" && l.hidden } // reading does not show it
+	t.Run("TCP", func(t *testing.T) { leavesOverIf(t, router.Port{ProxyProtocol: near}, introduced, kernelKnows) })
+	t.Run("TLS", func(t *testing.T) {
+		leavesOverIf(t, router.Port{ProxyProtocol: near, TLS: server}, func(addr string) (net.Conn, error) {
+			nc, err := introduced(addr)
+			if err != nil {
+				return nil, err
+			}
+			c := tls.Client(nc, client)
+			return c, c.HandshakeContext(t.Context())
+		}, kernelKnows)
+	})
 }

@@ -20,8 +20,17 @@ func ConnContext(ctx context.Context, nc net.Conn) context.Context {
 // connection.
 func clientGone(ctx context.Context) func() bool {
 	nc, _ := ctx.Value(clientKey{}).(net.Conn)
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		nc = t.NetConn()
-	}
+	nc = beneath(nc)
 	return func() bool { return nc != nil && closedByPeer(nc) }
+}
+
+// beneath is the connection that others stand around: TLS, for one.
+func beneath(nc net.Conn) net.Conn {
+	for {
+		around, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = around.NetConn()
+	}
 }

@@ -91,7 +91,7 @@ type used struct {
 	stays  bool // it must
 }
 
-func TestAConnectionThatWasUsedIsInStepOrClosed(t *testing.T) {
+func TestH7AConnectionThatWasUsedIsInStepOrClosed(t *testing.T) {
 	length := fmt.Sprintf("Content-Length: %d\r\n", len(smuggled))
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(smuggled), smuggled)
 	const (

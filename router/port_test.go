@@ -318,8 +318,7 @@ type remote struct {
 
 func (r remote) RemoteAddr() net.Addr { return r.addr }
 
-// H6
-func TestTrustedProxiesOfThePort(t *testing.T) {
+func TestH6TrustedProxiesOfThePort(t *testing.T) {
 	cfg := router.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}}
 	for _, tc := range []struct{ addr, who, proto, host string }{
 		{"10.1.2.3:4567", "6.6.6.6, 7.7.7.7, 10.1.2.3", "https", "bank.example"},

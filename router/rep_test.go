@@ -269,7 +269,7 @@ func TestABodyThatGrowsTooLargeGoesToANativeWorker(t *testing.T) {
 	})
 }
 
-func TestTrailersAreForNativeWorkers(t *testing.T) {
+func TestH8TrailersAreForNativeWorkers(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		r := w.rep(zmtp.Options{})
 		request := "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n0\r\nX-Sum: 1\r\n\r\n"

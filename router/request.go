@@ -2,10 +2,15 @@ package router
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dialmux/dialmux/frame"
 )
@@ -13,11 +18,13 @@ import (
 // asked is the head of a request as its front read it.
 type asked struct {
 	method    string
+	protocol  string // to upgrade to; "": none
 	scheme    string
 	authority []byte
 	path      []byte // with the query
 	version   version
 	client    string // its address without the port
+	subject   string // of its certificate (RFC 4514); "": it has none
 	trusted   bool   // it is a trusted proxy
 	length    int64  // of the body; -1: unknown, 0: none
 	expect    bool   // 100-continue
@@ -32,11 +39,12 @@ type asked struct {
 type intake struct {
 	q        *request
 	a        *asked
-	named    nominated
-	trailers bool // TE: trailers
+	trailers bool   // TE: trailers
+	keyed    bool   // Sec-WebSocket-Key was there
+	id       []byte // X-Request-Id
 
 	// What a trusted proxy said, and Via's former values.
-	before, proto, host, via []byte
+	before, proto, host, subject, forwarded, via []byte
 }
 
 // method spares the frequent ones an allocation.
@@ -73,12 +81,15 @@ func (q *request) take(a *asked) (intake, *failure) {
 	if len(a.path) == 1 && a.path[0] == '*' && a.method != "OPTIONS" {
 		return intake{}, &failure{400, "the target * is for OPTIONS", false}
 	}
-	q.length, q.expect = a.length, a.expect
+	q.length, q.expect, q.protocol = a.length, a.expect, a.protocol
 	f := &q.fields
 	f.Add(":method", a.method)
 	f.Add(":scheme", a.scheme)
 	f.AddBytes([]byte(":authority"), a.authority)
 	f.AddBytes([]byte(":path"), a.path)
+	if a.protocol != "" {
+		f.Add(":protocol", a.protocol)
+	}
 	if a.length > 0 {
 		var digits [20]byte
 		f.AddBytes([]byte("content-length"), strconv.AppendInt(digits[:0], a.length, 10))
@@ -89,7 +100,7 @@ func (q *request) take(a *asked) (intake, *failure) {
 	return intake{q: q, a: a}, nil
 }
 
-func (in *intake) connection(value []byte) { in.named.add(value) }
+func (in *intake) connection(value []byte) { in.q.named.add(value) }
 
 func (in *intake) field(name, value []byte) {
 	switch string(name) {
@@ -104,15 +115,31 @@ func (in *intake) field(name, value []byte) {
 	case "trailer":
 		in.announced(value)
 		return
+	case "content-type":
+		in.q.grpc = bytes.HasPrefix(value, []byte("application/grpc"))
 	}
 	if isHopByHop(name) {
 		return
 	}
-	if isSpoofable(name) {
-		if !in.a.trusted || bytes.IndexByte(name, '_') >= 0 {
+	if isOurs(name) {
+		switch trusted := in.a.trusted; {
+		case bytes.IndexByte(name, '_') >= 0:
+			return
+		case string(name) == "x-request-id":
+			if in.id == nil && isRequestID(value) {
+				in.id = value
+			}
+			return
+		case !trusted:
 			return
 		}
 		switch string(name) {
+		case "forwarded":
+			in.forwarded = joined(in.forwarded, value)
+			return
+		case "x-client-cert-subject":
+			in.subject = first(in.subject, value)
+			return
 		case "x-forwarded-for":
 			in.before = joined(in.before, value)
 			return
@@ -123,10 +150,18 @@ func (in *intake) field(name, value []byte) {
 			in.host = first(in.host, value)
 			return
 		}
-	} else if in.named.has(name) {
+	} else if in.q.named.has(name) {
 		return
 	}
+	if string(name) == "sec-websocket-key" {
+		in.keyed = true
+	}
 	in.q.fields.AddBytes(name, value)
+}
+
+// keeps tells whether a trailer goes on (RFC 9110 sections 6.5.1 and 7.6.1).
+func (q *request) keeps(name []byte) bool {
+	return isToken(name) && !isForbiddenTrailer(name) && !q.named.has(name)
 }
 
 // announced passes the names of trailers on.
@@ -138,7 +173,7 @@ func (in *intake) announced(value []byte) {
 		var name []byte
 		name, value, _ = bytes.Cut(value, []byte(","))
 		var lower [64]byte
-		if n := appendLower(lower[:0], bytes.TrimSpace(name)); isToken(n) && !isForbiddenTrailer(n) {
+		if n := appendLower(lower[:0], bytes.TrimSpace(name)); in.q.keeps(n) {
 			in.q.trailers = true
 			in.q.fields.AddBytes([]byte("trailer"), n)
 		}
@@ -165,6 +200,25 @@ func (in *intake) end() *failure {
 		in.host = a.authority
 	}
 	f.AddBytes([]byte("x-forwarded-host"), in.host)
+	var scratch [256]byte
+	b := scratch[:0]
+	if in.forwarded != nil {
+		b = append(append(b, in.forwarded...), ", "...)
+	}
+	f.AddBytes([]byte("forwarded"), appendForwarded(b, a))
+	switch {
+	case a.subject != "":
+		f.Add("x-client-cert-subject", a.subject)
+	case in.subject != nil:
+		f.AddBytes([]byte("x-client-cert-subject"), in.subject)
+	}
+	if in.id == nil {
+		in.id = appendRequestID(scratch[:0])
+	}
+	f.AddBytes([]byte("x-request-id"), in.id)
+	if a.protocol == "websocket" && a.version.major == 2 && !in.keyed { // RFC 8441 section 5.1 does without; those that speak HTTP/1.1 do not
+		f.Add("sec-websocket-key", base64.StdEncoding.EncodeToString(random(16)))
+	}
 	if in.via == nil {
 		f.Add("via", a.version.via())
 	} else {
@@ -203,6 +257,60 @@ func hasToken(list []byte, token string) bool {
 	return false
 }
 
+// protocol is the first in an Upgrade field that clients may upgrade to; "":
+// none is.
+func (r *Router) protocol(upgrade []byte) string {
+	for len(upgrade) > 0 {
+		var name []byte
+		name, upgrade, _ = bytes.Cut(upgrade, []byte(","))
+		name = bytes.TrimSpace(name)
+		for _, known := range r.cfg.Upgrades {
+			if bytes.EqualFold(name, []byte(known)) {
+				return known
+			}
+		}
+	}
+	return ""
+}
+
+// appendForwarded appends what Forwarded says of this hop (RFC 7239).
+func appendForwarded(b []byte, a *asked) []byte {
+	b = append(b, "for="...)
+	if strings.IndexByte(a.client, ':') >= 0 {
+		address, _, _ := strings.Cut(a.client, "%") // a zone means nothing elsewhere
+		b = append(append(append(b, `"[`...), address...), `]"`...)
+	} else {
+		b = append(b, a.client...)
+	}
+	if len(a.authority) > 0 {
+		b = append(b, ";host="...)
+		if isToken(a.authority) {
+			b = append(b, a.authority...)
+		} else { // neither " nor \ is in it
+			b = append(append(append(b, '"'), a.authority...), '"')
+		}
+	}
+	return append(append(b, ";proto="...), a.scheme...)
+}
+
+// isRequestID tells whether a client's X-Request-Id is kept.
+func isRequestID(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return len(b) > 0 && len(b) <= 128
+}
+
+// appendRequestID makes one: 128 random bits.
+func appendRequestID(b []byte) []byte {
+	var id [16]byte
+	binary.LittleEndian.PutUint64(id[:], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	return hex.AppendEncode(b, id[:])
+}
+
 // hostOf is an address without its port.
 func hostOf(remote string) string {
 	if host, _, err := net.SplitHostPort(remote); err == nil {
@@ -212,8 +320,11 @@ func hostOf(remote string) string {
 }
 
 // trusts tells whether the client is a trusted proxy.
-func (r *Router) trusts(remote string) bool {
-	if len(r.cfg.TrustedProxies) == 0 {
+func (r *Router) trusts(remote string) bool { return within(r.cfg.TrustedProxies, remote) }
+
+// within tells whether an address with its port is of one of the networks.
+func within(networks []netip.Prefix, remote string) bool {
+	if len(networks) == 0 {
 		return false
 	}
 	ap, err := netip.ParseAddrPort(remote)
@@ -221,5 +332,5 @@ func (r *Router) trusts(remote string) bool {
 		return false
 	}
 	addr := ap.Addr().Unmap().WithZone("")
-	return slices.ContainsFunc(r.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

@@ -48,9 +48,9 @@ func checkHead(fields frame.Fields) (length int64, hops bool, wrong string) {
 	return length, hops, ""
 }
 
-// clean copies to dst the fields that are for the client.
-func clean(dst *frame.Fields, fields frame.Fields, hops bool) {
-	var named nominated
+// clean copies to dst the fields that are for the client, and returns the names
+// that Connection takes out.
+func clean(dst *frame.Fields, fields frame.Fields, hops bool) (named nominated) {
 	if hops {
 		for name, value := range fields.All() {
 			if bytes.EqualFold(name, []byte("connection")) {
@@ -73,6 +73,7 @@ func clean(dst *frame.Fields, fields frame.Fields, hops bool) {
 		}
 		dst.AddBytes(n, value)
 	}
+	return named
 }
 
 // makeHead makes x.head of a worker's. It returns what is wrong with it.
@@ -83,12 +84,14 @@ func (x *exchange) makeHead(p *part) (wrong string) {
 	}
 	h := &x.head
 	h.fields.Reset()
-	clean(&h.fields, p.fields, hops)
+	x.named = clean(&h.fields, p.fields, hops)
 	h.status, h.length = p.status, length
-	if p.status < 200 {
+	if p.status < 200 && p.status != 101 {
 		return ""
 	}
 	switch {
+	case p.status == 101:
+		h.length = -1
 	case p.status == 304: // whatever it says is of another answer (RFC 9110 section 15.4.5)
 		h.length = -1
 	case length < 0 && p.size >= 0 && x.s.request.method != "HEAD":
@@ -111,7 +114,7 @@ func (x *exchange) makeTrailers(t frame.Fields) {
 	}
 	for name, value := range t.All() {
 		var lower [64]byte
-		if n := appendLower(lower[:0], name); !isForbiddenTrailer(n) {
+		if n := appendLower(lower[:0], name); !isForbiddenTrailer(n) && !x.named.has(n) {
 			f.AddBytes(n, value)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,10 @@ const (
 	DefaultQueueWait = 5 * time.Second
 	// DefaultDrain is how long requests may go on once the router stops.
 	DefaultDrain = 30 * time.Second
+	// DefaultMaxRequests is how many requests may run or wait at once.
+	DefaultMaxRequests = 16384
+	// DefaultResponseTimeout is how long a worker may take to begin its answer.
+	DefaultResponseTimeout = 60 * time.Second
 	// MaxConcurrency caps the concurrency that a worker announces.
 	MaxConcurrency = 1024
 	// DefaultGatherBudget is what all bodies together may take that are
@@ -70,7 +75,18 @@ type Config struct {
 	GatherBudget int64
 	// HideWorker leaves the Dialmux-Worker field out of responses.
 	HideWorker bool
-	// TrustedProxies are the clients whose X-Forwarded-* fields are believed.
+	// Upgrades are the protocols that clients may upgrade to. Default:
+	// websocket; empty and not nil: none.
+	Upgrades []string
+	// MaxRequests is how many requests may run or wait at once; one more gets
+	// 503. Default DefaultMaxRequests; below 0: no limit.
+	MaxRequests int
+	// ResponseTimeout is how long a worker may take to begin its answer once
+	// it has the whole request; then 504. Default DefaultResponseTimeout; below
+	// 0: no limit.
+	ResponseTimeout time.Duration
+	// TrustedProxies are the clients whose Forwarded and X-Forwarded-* fields
+	// are believed, and added to.
 	// Default: none.
 	TrustedProxies []netip.Prefix
 	// Logger gets what goes wrong and who comes and goes. Default: nothing is
@@ -95,7 +111,9 @@ type Router struct {
 
 	dropped  atomic.Uint64 // frames for streams that were not open
 	active   atomic.Int64  // requests that a front serves
+	upgraded atomic.Int64  // those among them that became connections of another protocol
 	idle     chan struct{} // woken when active falls to 0
+	beats    atomic.Uint64 // of watch
 	draining atomic.Bool
 }
 
@@ -112,6 +130,20 @@ func New(cfg Config) (*Router, error) {
 	}
 	if cfg.Drain == 0 {
 		cfg.Drain = DefaultDrain
+	}
+	if cfg.MaxRequests == 0 {
+		cfg.MaxRequests = DefaultMaxRequests
+	}
+	if cfg.ResponseTimeout == 0 {
+		cfg.ResponseTimeout = DefaultResponseTimeout
+	}
+	if cfg.Upgrades == nil {
+		cfg.Upgrades = []string{"websocket"}
+	}
+	for _, name := range cfg.Upgrades {
+		if !isToken([]byte(name)) || strings.EqualFold(name, "h2c") || strings.EqualFold(name, "tls") {
+			return nil, fmt.Errorf("upgrade to %q: the name of a protocol over HTTP/1.1 is right, as websocket is (RFC 9110 section 7.8)", name)
+		}
 	}
 	if cfg.GatherBudget == 0 {
 		cfg.GatherBudget = DefaultGatherBudget
@@ -167,6 +199,7 @@ func (r *Router) Run(ctx context.Context) error {
 		r.log.Info("worker port open", "endpoint", zmtp.Bound(l), "router", r.id)
 		g.Go(func() error { return r.accept(accepting, l) })
 	}
+	g.Go(func() error { r.watch(accepting); return nil })
 	select {
 	case <-ctx.Done():
 		r.Drain()
@@ -202,7 +235,9 @@ func (r *Router) awaitIdle() {
 		select {
 		case <-r.idle:
 		case <-limit.C:
-			r.log.Warn("requests still run at the end of the drain time", "requests", r.active.Load(), "drain", r.cfg.Drain.String())
+			if n := r.active.Load() - r.upgraded.Load(); n > 0 {
+				r.log.Warn("requests still run at the end of the drain time", "requests", n, "drain", r.cfg.Drain.String())
+			}
 			return
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/dialmux/dialmux/router"
 )
 
-func TestAClientThatTakesNothingIsCutOff(t *testing.T) {
+func TestH14AClientThatTakesNothingIsCutOff(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		client := w.raw("GET / HTTP/1.1\r\nHost: h\r\n\r\n")

@@ -64,6 +64,7 @@ type stream struct {
 	peer   *peer  // on which the stream is open; nil: waiting, or done
 	id     uint64 // on that peer
 	begun  bool   // the worker has said something on it
+	since  uint64 // r.beats when it was sent, or its body's end was
 	err    error  // why the stream is over: one that retry knows, or what next returns
 	worker string // who answers
 
@@ -88,9 +89,12 @@ type request struct {
 	fields     frame.Fields // pseudo fields first
 	method     string
 	length     int64 // of the body; -1: unknown, 0: none
-	trailers   bool  // some are announced
-	expect     bool  // 100-continue
+	named      nominated
+	trailers   bool // some are announced
+	expect     bool // 100-continue
 	idempotent bool
+	protocol   string // to upgrade to; "": none
+	grpc       bool
 }
 
 // target is the path without the query, for logs and /streams.
@@ -132,6 +136,10 @@ var (
 	errStopped   = &failure{503, "the router has stopped", true}
 	errBroken    = &failure{502, "the worker's answer broke the protocol", false}
 	errTooLarge  = &failure{413, "the body is larger than REP workers take, and no native worker is there", false}
+	errBusy      = &failure{503, "too many requests run at once", true}
+	errNoAnswer  = &failure{504, "the worker did not begin its answer in time", false}
+	errBodyLate  = &failure{408, "nothing of the request's body came for too long", false}
+	errBodySize  = &failure{413, "the request's body is larger than allowed here", false}
 	errBudget    = &failure{503, "too much memory is taken by bodies to and from REP workers", true}
 	errStalled   = &failure{408, "the request's body stopped coming", false}
 	errLeft      = errors.New("the client left")
@@ -157,7 +165,7 @@ func (s *stream) open() {
 	s.upload.start(&s.request)
 	s.rewind()
 	s.mu.Unlock()
-	if s.request.length != 0 {
+	if s.request.length != 0 || s.request.protocol != "" {
 		s.choose()
 	}
 }
@@ -171,6 +179,8 @@ func (s *stream) choose() {
 	q, u := &s.request, &s.upload
 	s.only = anyWorker
 	switch {
+	case q.protocol != "":
+		s.only = nativeOnly
 	case u.eof:
 		if u.trailers.Len() > 0 || len(u.buf) > MaxGather {
 			s.only = nativeOnly
@@ -215,7 +225,7 @@ func (s *stream) take() (p part, ok bool) {
 		s.shown = s.heads[0]
 		s.heads = append(s.heads[:0], s.heads[1:]...)
 		p.status, p.fields, p.worker = s.shown.status, s.shown.fields, s.worker
-		if p.status < 200 {
+		if p.status < 200 && p.status != 101 {
 			return p, true
 		}
 		ok, s.answered, p.size = true, true, -1

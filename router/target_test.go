@@ -15,7 +15,7 @@ import (
 
 // CGI makes one variable of X-Real-IP and X_Real_IP: a proxy that is trusted
 // for the one may have passed the other on from anybody.
-func TestAliasesWithUnderscoresAreDropped(t *testing.T) {
+func TestH6AliasesWithUnderscoresAreDropped(t *testing.T) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for name, addr := range map[string]string{"from a trusted proxy": "10.1.2.3:4567", "from anybody": "11.1.2.3:4567"} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestTheTargetFollowsAHandlerBeforeTheRouter(t *testing.T) {
 }
 
 // A trailer that says where the request goes comes too late to be believed.
-func TestTrailersOfARequestThatChangeItAreDropped(t *testing.T) {
+func TestH8TrailersOfARequestThatChangeItAreDropped(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := w.join("w1", 1)
 		client := w.raw("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: Host, X-Sum\r\nTrailer: Authorization\r\n\r\n" +

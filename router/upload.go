@@ -45,7 +45,7 @@ func (u *upload) start(q *request) {
 	if u.space == nil {
 		u.space = make(chan struct{}, 1)
 	}
-	u.limit, u.eof = keptLimit, q.length == 0
+	u.limit, u.eof = keptLimit, q.length == 0 && q.protocol == ""
 	u.waits = q.expect && !u.eof
 }
 
@@ -243,7 +243,8 @@ func (s *stream) flush() {
 		u.window -= frame.Cost(n)
 		u.ended = last
 	}
-	u.letGo()
+	s.touch()
+	u.letGo(s.final && s.request.protocol != "")
 }
 
 // awaitDrain has flush called when the writer has taken the generation that
@@ -256,9 +257,10 @@ func (s *stream) awaitDrain() bool {
 }
 
 // letGo makes room: once the body is larger than what is kept, and the worker
-// wants more of it, what has been sent is forgotten.
-func (u *upload) letGo() {
-	if u.base == 0 && (len(u.buf) < u.limit || u.eof || frame.Fit(u.window, 1) == 0) || u.sent == 0 {
+// wants more of it, what has been sent is forgotten. upgraded: there is no
+// second try any more.
+func (u *upload) letGo(upgraded bool) {
+	if !upgraded && u.base == 0 && (len(u.buf) < u.limit || u.eof || frame.Fit(u.window, 1) == 0) || u.sent == 0 {
 		return
 	}
 	u.base += uint64(u.sent)

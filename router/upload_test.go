@@ -149,7 +149,7 @@ func TestTheConnectionIsUsedAgainAfterABody(t *testing.T) {
 
 const expecting = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
 
-func TestExpectContinue(t *testing.T) {
+func TestH7ExpectContinue(t *testing.T) {
 	for name, ask := range map[string]func(c *call){
 		":status 100":   func(c *call) { c.head(100) },
 		"WINDOW_UPDATE": func(c *call) { c.credit(65536) },
@@ -231,7 +231,7 @@ func TestExpectContinue(t *testing.T) {
 
 // Whether the body is held back is the router's to say: Connection cannot take
 // it from the worker, and it is said once.
-func TestExpectReachesTheWorkerOnce(t *testing.T) {
+func TestH7ExpectReachesTheWorkerOnce(t *testing.T) {
 	for name, lines := range map[string]string{
 		"named in Connection": "Connection: expect\r\nExpect: 100-continue\r\n",
 		"twice":               "Expect: 100-continue\r\nExpect: 100-continue\r\n",
@@ -265,7 +265,7 @@ func TestExpectReachesTheWorkerOnce(t *testing.T) {
 
 // Where there is nothing to hold back the worker hears of no Expect: it would
 // wait.
-func TestExpectThatMeansNothingStays(t *testing.T) {
+func TestH7ExpectThatMeansNothingStays(t *testing.T) {
 	for name, request := range map[string]func(w *world) *pending{
 		"no body":         func(w *world) *pending { return w.get("/", expect("100-continue")) },
 		"no body, HTTP/2": func(w *world) *pending { return w.get("/", over("HTTP/2"), expect("100-continue")) },
@@ -292,7 +292,7 @@ func expect(what string) func(*http.Request) {
 }
 
 // Each worker asks for the body anew; the client is asked once.
-func TestExpectContinueOnASecondWorker(t *testing.T) {
+func TestH7ExpectContinueOnASecondWorker(t *testing.T) {
 	for name, sent := range map[string]bool{"before the body": false, "after the body": true} {
 		t.Run(name, func(t *testing.T) {
 			story(t, router.Config{}, func(w *world) {

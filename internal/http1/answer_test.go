@@ -151,7 +151,7 @@ func TestLargeAnswersArriveWhole(t *testing.T) {
 	})
 }
 
-func TestTrailersOfARequest(t *testing.T) { // H8
+func TestH8TrailersOfARequest(t *testing.T) {
 	onAll(t, func(s *stage) {
 		var got [][]string
 		v := s.enter(&actor{serve: func(c *Conn) {

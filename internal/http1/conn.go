@@ -57,8 +57,8 @@ const size = 4 << 10
 
 var buffers = sync.Pool{New: func() any { return new([size]byte) }}
 
-// ServeConn serves a client until one side closes, and closes nc unless HTTP2 got it.
-func (s *Server) ServeConn(nc net.Conn, h Handler) {
+// ServeConn serves a client until one side closes, and closes nc unless HTTP2 got it: then it returns true.
+func (s *Server) ServeConn(nc net.Conn, h Handler) (handedOver bool) {
 	s.start()
 	c := &Conn{srv: s, nc: nc, h: h}
 	c.open()
@@ -74,6 +74,7 @@ func (s *Server) ServeConn(nc net.Conn, h Handler) {
 	default:
 		_ = nc.Close()
 	}
+	return handed != nil
 }
 
 // run serves one request after the other. It returns the connection if it is to be handed to HTTP2.
@@ -299,8 +300,8 @@ func (c *Conn) linger() {
 	if w, ok := c.nc.(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
 		return
 	}
-	if t, ok := c.nc.(interface{ NetConn() net.Conn }); ok { // TLS has said goodbye in its own way; now TCP's
-		if w, ok := t.NetConn().(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
+	if _, ok := c.nc.(around); ok { // TLS has said goodbye in its own way; now TCP's
+		if w, ok := beneath(c.nc).(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
 			return
 		}
 	}
@@ -316,14 +317,25 @@ func (c *Conn) linger() {
 
 // reset closes so that the peer sees that something broke off.
 func reset(nc net.Conn) {
-	under := nc
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		under = t.NetConn()
-	}
+	under := beneath(nc)
 	if t, ok := under.(interface{ SetLinger(sec int) error }); ok {
 		_ = t.SetLinger(0)
 	}
 	_ = under.Close()
+}
+
+// around is a connection that stands around another one: TLS's, for one.
+type around interface{ NetConn() net.Conn }
+
+// beneath is the connection that all others stand around.
+func beneath(nc net.Conn) net.Conn {
+	for {
+		outer, ok := nc.(around)
+		if !ok {
+			return nc
+		}
+		nc = outer.NetConn()
+	}
 }
 
 // replay is a connection whose first bytes are read again.

@@ -11,7 +11,7 @@ import (
 
 const expecting = "PUT /big HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
 
-func TestExpect100IsSentWhenTheBodyIsRead(t *testing.T) { // H7
+func TestH7Expect100IsSentWhenTheBodyIsRead(t *testing.T) {
 	for name, request := range map[string]string{
 		"length":       expecting + "|body",
 		"chunked":      "PUT /big HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nExpect: 100-Continue\r\n\r\n|4\r\nbody\r\n0\r\n\r\n",
@@ -44,7 +44,7 @@ func TestExpect100IsSentWhenTheBodyIsRead(t *testing.T) { // H7
 	}
 }
 
-func TestExpectOverSockets(t *testing.T) { // H7
+func TestH7ExpectOverSockets(t *testing.T) {
 	onAll(t, func(s *stage) {
 		v := s.enter(&actor{})
 		for range 3 {
@@ -60,7 +60,7 @@ func TestExpectOverSockets(t *testing.T) { // H7
 }
 
 // A client that has not waited needs no 100 (RFC 9110 section 10.1.1).
-func TestExpectOfAClientThatDoesNotWait(t *testing.T) { // H7
+func TestH7ExpectOfAClientThatDoesNotWait(t *testing.T) {
 	onAll(t, func(s *stage) {
 		v := s.enter(&actor{})
 		v.say(expecting + "body")
@@ -69,7 +69,7 @@ func TestExpectOfAClientThatDoesNotWait(t *testing.T) { // H7
 	})
 }
 
-func TestExpectAndAFinalAnswer(t *testing.T) { // H7
+func TestH7ExpectAndAFinalAnswer(t *testing.T) {
 	for name, then := range map[string]string{
 		"the client keeps the body":           "",
 		"the client sends the body":           "body",
@@ -96,7 +96,7 @@ func TestExpectAndAFinalAnswer(t *testing.T) { // H7
 	}
 }
 
-func TestExpectOfSomethingElse(t *testing.T) { // H7
+func TestH7ExpectOfSomethingElse(t *testing.T) {
 	for _, value := range []string{"200-ok", "100-continue, x", "100-continue=1"} {
 		t.Run(value, func(t *testing.T) {
 			onAll(t, func(s *stage) {
@@ -136,7 +136,7 @@ func TestExpectWithoutABody(t *testing.T) {
 }
 
 // Behind the final head a 100 would stand in the middle of the answer.
-func TestExpectIsNotMetAfterTheFinalHead(t *testing.T) { // H7
+func TestH7ExpectIsNotMetAfterTheFinalHead(t *testing.T) {
 	onAll(t, func(s *stage) {
 		v := s.enter(&actor{serve: func(c *Conn) {
 			c.Status(200)

@@ -138,7 +138,7 @@ func (h *Head) requestLine(line []byte, l *limits) (target []byte, err *Error) {
 	if len(target) > l.target {
 		return nil, errTargetSize
 	}
-	if len(target) == 0 || !all(target, inTarget) {
+	if !IsTarget(target) {
 		return nil, errTarget
 	}
 	return target, nil
@@ -293,13 +293,13 @@ func (h *Head) where(target []byte, w *framing) *Error {
 	if w.hosts > 1 || w.hosts == 0 && h.Minor == 1 {
 		return errHosts
 	}
-	if len(w.host) > 0 && !isAuthority(w.host) {
+	if len(w.host) > 0 && !IsAuthority(w.host) {
 		return errHost
 	}
 	h.Authority = w.host
 	switch {
 	case string(h.Method) == "CONNECT":
-		if !isAuthority(target) || target[len(target)-1] == ':' || bytes.LastIndexByte(target, ':') <= bytes.LastIndexByte(target, ']') {
+		if !IsAuthority(target) || target[len(target)-1] == ':' || bytes.LastIndexByte(target, ':') <= bytes.LastIndexByte(target, ']') {
 			return errConnect
 		}
 		h.Authority = target
@@ -330,7 +330,7 @@ func (h *Head) absolute(target []byte) *Error {
 	if end < 0 {
 		end = len(rest)
 	}
-	if end == 0 || !isAuthority(rest[:end]) {
+	if end == 0 || !IsAuthority(rest[:end]) {
 		return errHost
 	}
 	h.Authority, h.Path = rest[:end], rest[end:]
@@ -345,8 +345,11 @@ func (h *Head) absolute(target []byte) *Error {
 	return nil
 }
 
-// isAuthority tells host or host:port, without user information (RFC 9110 section 4.2.4).
-func isAuthority(b []byte) bool {
+// IsTarget tells the characters that may stand in a request's target.
+func IsTarget(b []byte) bool { return len(b) > 0 && all(b, inTarget) }
+
+// IsAuthority tells host or host:port, without user information (RFC 9110 section 4.2.4).
+func IsAuthority(b []byte) bool {
 	if len(b) == 0 || !all(b, inHost) {
 		return false
 	}

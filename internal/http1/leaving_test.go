@@ -14,7 +14,7 @@ import (
 
 // A client may close its sending half right behind its request: an answer within 50 ms reaches it, wherever between two
 // beats of the clock the request came.
-func TestHalfCloseBehindARequest(t *testing.T) { // H15
+func TestH15HalfCloseBehindARequest(t *testing.T) {
 	onPipes(t, &Server{}, func(s *stage) {
 		for shift := time.Duration(0); shift < beat; shift += time.Millisecond {
 			a := &actor{serve: func(c *Conn) { time.Sleep(49 * time.Millisecond); echo(c) }}
@@ -43,7 +43,7 @@ func TestHalfCloseBehindPipelinedRequests(t *testing.T) {
 	})
 }
 
-func TestHalfCloseWithinARequest(t *testing.T) { // H15
+func TestH15HalfCloseWithinARequest(t *testing.T) {
 	for name, tc := range map[string]struct {
 		request string
 		status  int // 0: silence
@@ -123,7 +123,7 @@ var whereTo = map[string]struct {
 	"after some answers": {asks("/", "X-First: 1"), nil},
 }
 
-func TestAClientThatLeavesIsNoticed(t *testing.T) { // H15
+func TestH15AClientThatLeavesIsNoticed(t *testing.T) {
 	for name, tc := range whereTo {
 		for how, leave := range map[string]func(v *visitor){
 			"closes": func(v *visitor) { _ = v.Close() },
@@ -157,7 +157,7 @@ func TestAClientThatLeavesIsNoticed(t *testing.T) { // H15
 }
 
 // What the kernel, or TLS above it, says of a client that has left.
-func TestAClientThatLeavesIsNoticedOverSockets(t *testing.T) { // H15
+func TestH15AClientThatLeavesIsNoticedOverSockets(t *testing.T) {
 	for _, network := range []string{"tcp", "tls"} {
 		for how, leave := range map[string]func(nc net.Conn){
 			"closes": func(nc net.Conn) { _ = nc.Close() },
@@ -230,7 +230,7 @@ func TestAClientThatLeavesWhileIdle(t *testing.T) {
 }
 
 // A client that leaves while its body is read: Read says so at once, without the sweep.
-func TestAClientThatLeavesWithinItsBody(t *testing.T) { // H15
+func TestH15AClientThatLeavesWithinItsBody(t *testing.T) {
 	onPipes(t, &Server{}, func(s *stage) {
 		var got error
 		a := &actor{serve: func(c *Conn) {
@@ -250,7 +250,7 @@ func TestAClientThatLeavesWithinItsBody(t *testing.T) { // H15
 }
 
 // Writing to a client that has left fails, and the handler is told.
-func TestAClientThatLeavesWhileItIsAnswered(t *testing.T) { // H15
+func TestH15AClientThatLeavesWhileItIsAnswered(t *testing.T) {
 	onAll(t, func(s *stage) {
 		var err error
 		v := s.enter(&actor{serve: func(c *Conn) {

@@ -12,10 +12,7 @@ import (
 // peek tells whether nothing comes any more and nothing is left to read. What a client sent before its end, and nobody has
 // read, hides the end.
 func peek(nc net.Conn) (ended bool) {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		nc = t.NetConn()
-	}
-	sc, ok := nc.(syscall.Conn)
+	sc, ok := beneath(nc).(syscall.Conn)
 	if !ok {
 		return false
 	}

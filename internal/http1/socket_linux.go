@@ -2,7 +2,6 @@ package http1
 
 import (
 	"io"
-	"net"
 	"os"
 	"syscall"
 
@@ -25,11 +24,7 @@ type socket struct {
 }
 
 func (c *Conn) open() {
-	under := c.nc
-	t, tls := under.(interface{ NetConn() net.Conn })
-	if tls {
-		under = t.NetConn()
-	}
+	under := beneath(c.nc)
 	c.fd = -1
 	sc, ok := under.(syscall.Conn)
 	if !ok {
@@ -43,7 +38,7 @@ func (c *Conn) open() {
 		return
 	}
 	c.probe = raw
-	if !tls {
+	if _, ok := c.nc.(around); !ok {
 		c.raw, c.reader, c.writer = raw, c.tryRead, c.tryWrite
 	}
 }

@@ -133,7 +133,7 @@ func narrow(t *testing.T, s *stage, serve func(c *Conn)) *visitor {
 }
 
 // On a bare socket, too, a client that takes nothing is cut, and sees that something broke off.
-func TestAClientThatDoesNotReadIsResetOverTCP(t *testing.T) { // H14
+func TestH14AClientThatDoesNotReadIsResetOverTCP(t *testing.T) {
 	play(t, "tcp", &Server{WriteTimeout: 200 * time.Millisecond}, func(s *stage) {
 		var err error
 		v := narrow(t, s, stuffed(10_000_000, &err))

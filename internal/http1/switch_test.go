@@ -49,7 +49,7 @@ func (v *visitor) wantsBytes(want string) {
 	}
 }
 
-func TestSwitch(t *testing.T) { // H9
+func TestH9Switch(t *testing.T) {
 	for name, first := range map[string]string{"waits for 101": "", "does not wait": "early words", "much at once": strings.Repeat("w", 9000)} {
 		t.Run(name, func(t *testing.T) {
 			onAll(t, func(s *stage) {

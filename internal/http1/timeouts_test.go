@@ -61,7 +61,7 @@ func TestAHeadThatDoesNotComeInTime(t *testing.T) {
 	}
 }
 
-func TestAHeadThatTricklesHasTenSecondsInAll(t *testing.T) { // H11
+func TestH11AHeadThatTricklesHasTenSecondsInAll(t *testing.T) {
 	onPipes(t, &Server{}, func(s *stage) {
 		v := s.enter(&actor{})
 		v.say(asks("/first"))
@@ -103,7 +103,7 @@ func TestServeMayTakeItsTime(t *testing.T) {
 	})
 }
 
-func TestABodyThatStopsComing(t *testing.T) { // H11
+func TestH11ABodyThatStopsComing(t *testing.T) {
 	for name, request := range map[string]string{
 		"of a length":         "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n",
 		"of a length, begun":  "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc",
@@ -154,7 +154,7 @@ func stuffed(n int, err *error) func(c *Conn) {
 	}
 }
 
-func TestAClientThatDoesNotReadIsCut(t *testing.T) { // H14
+func TestH14AClientThatDoesNotReadIsCut(t *testing.T) {
 	onPipes(t, &Server{}, func(s *stage) {
 		var err error
 		v := s.enter(&actor{serve: stuffed(1_000_000, &err)})
@@ -253,7 +253,7 @@ func TestNegativeLimitsAreNone(t *testing.T) {
 }
 
 // Each of many slow clients is closed at its own deadline, and the one that is not slow is served meanwhile.
-func TestManySlowClients(t *testing.T) { // H11
+func TestH11ManySlowClients(t *testing.T) {
 	onPipes(t, &Server{}, func(s *stage) {
 		var slow []*visitor
 		start := time.Now()
