@@ -37,6 +37,7 @@ var handler = func() http.Handler {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = io.WriteString(w, answer)
 	})
+	mux.HandleFunc(eventsPath, sendEvents)
 	chunk := bytes.Repeat([]byte("x"), 1<<20) // never copied, however many wait with it
 	for _, b := range []body{body16k, body1m, endless} {
 		mux.HandleFunc(b.path, func(w http.ResponseWriter, _ *http.Request) {

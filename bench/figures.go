@@ -26,6 +26,7 @@ var sections = []section{
 	{name: "cores", entries: cross([]string{dialmux, twoCores}, many)},
 	{name: "workers", entries: cross([]string{tenServe, idleCrowd, allServe}, many)},
 	{name: "slow", entries: cross([]string{manySlots}, many, amongSlow)},
+	{name: "events", entries: cross([]string{dialmux}, events)},
 	{name: "idle", entries: cross([]string{dialmux}, idle), fresh: true},
 }
 
@@ -100,6 +101,7 @@ var targets = []target{
 	{"p50 at one connection, router / nginx", "requests", entry{dialmux, single}, entry{nginx, single}, p50, atMost(1.3)},
 	{"bytes per CPU second, 16 KiB responses, router / nginx", "bodies", entry{dialmux, many16k}, entry{nginx, many16k}, perCPU(body16k), atLeast(0.8)},
 	{"bytes per CPU second, 1 MiB responses, router / nginx", "bodies", entry{dialmux, many1m}, entry{nginx, many1m}, perCPU(body1m), atLeast(1)},
+	{"a server-sent event, from the worker's Write to the client", "events", entry{dialmux, events}, entry{}, p50, atMost(5)},
 	{"memory per idle keep-alive client", "idle", entry{dialmux, idle}, entry{}, idleKiB, atMost(10)},
 	{"requests per CPU second, 2 cores / 1", "cores", entry{twoCores, many}, entry{dialmux, many}, perSecond, atLeast(0.85)},
 	{"CPU, 1,000 workers in turn / 10", "workers", entry{allServe, many}, entry{tenServe, many}, proxyCPU, atMost(1.15)},

@@ -32,6 +32,7 @@ var (
 	many16k   = load{"64 conn., 16 KiB", requests(body16k.path, manyConnections)}
 	many1m    = load{"64 conn., 1 MiB", requests(body1m.path, manyConnections)}
 	amongSlow = load{fmt.Sprintf("64 conn. and %d slow", slowClients), amongSlowClients}
+	events    = load{"events", halved(readEvents)}
 	idle      = load{fmt.Sprintf("%d idle conn.", idleClients), idleMemory}
 )
 
