@@ -29,6 +29,7 @@ type body struct {
 	ended    bool   // END_STREAM came
 	opened   bool   // to readable
 	closed   bool   // the handler wants no more
+	lean     bool   // reads may wait for very long: they give memory back first
 	deadline deadline
 	trailers frame.Fields
 }
@@ -117,6 +118,9 @@ func (b *body) Read(p []byte) (int, error) {
 			}
 			return 0, io.EOF
 		}
+		if b.lean && cap(b.data) > bufferSize {
+			b.data = nil
+		}
 		b.st.readable.Wait()
 	}
 	n := copy(p, b.data[b.off:])
@@ -175,6 +179,11 @@ func (b *body) Close() error {
 func (b *body) setDeadline(t time.Time) {
 	b.st.mu.Lock()
 	defer b.st.mu.Unlock()
+	b.moveDeadline(t)
+}
+
+// moveDeadline is setDeadline with b.st.mu held.
+func (b *body) moveDeadline(t time.Time) {
 	b.deadline.set(t, func() {
 		b.st.mu.Lock()
 		defer b.st.mu.Unlock()

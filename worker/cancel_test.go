@@ -189,7 +189,7 @@ func TestPanics(t *testing.T) {
 		"status 101": {
 			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) },
 			[]string{"HEADERS 1 [:status: 500, " + plain + ", x-content-type-options: nosniff, content-length: 22] END 22 \"Internal Server Error\\n\""},
-			"upgrades are not supported",
+			"the request is no upgrade",
 		},
 		"status 99": {
 			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(99) },

@@ -33,6 +33,9 @@ func FuzzLink(f *testing.F) {
 	seed(get, frame.AppendWelcome(nil, frame.WelcomeInfo{Protocol: 1, Connection: 9}), get)
 	seed(frame.AppendWelcome(nil, frame.WelcomeInfo{Protocol: 1, Connection: 9, Limits: frame.Limits{Head: 1, Payload: 1}, Windows: frame.Windows{Request: 1, Response: 1}}), get, post)
 	seed(unknownFrame, frame.AppendOwn(nil, frame.OwnInfo{Epoch: 1, Partitions: []uint64{1}}), get)
+	upgrade := frame.AppendHeaders(nil, 5, requestFields("GET", "/hijack", ":protocol", "websocket"), false, 0)
+	seed(upgrade, dataHead(5), frame.AppendWindowUpdate(nil, 5, 9), frame.AppendData(nil, 5, true, 0))
+	seed(upgrade, frame.AppendRSTStream(nil, 5, 8, "gone"), frame.AppendWelcome(nil, frame.WelcomeInfo{Protocol: 1, Connection: 9}), upgrade)
 	f.Add([]byte{0x80, 3, 0x93, 0, 1, 'x', 'y', 'z'})
 
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -43,6 +46,14 @@ func FuzzLink(f *testing.F) {
 			panic("boom")
 		case "/wait":
 			<-r.Context().Done()
+		case "/hijack":
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, switching)
+			_, _ = io.Copy(c, c)
+			_ = c.Close()
 		default:
 			_, _ = io.Copy(w, r.Body)
 		}
@@ -64,7 +75,7 @@ func FuzzLink(f *testing.F) {
 					parts = append(parts, in[:min(n, len(in))])
 					in = in[len(parts[1]):]
 				}
-				if frm, err := frame.Parse(head, nil); err == nil && frm.Type == frame.Headers && opens(frm.Fields) {
+				if frm, err := frame.Parse(head, nil); frm.Type == frame.Headers && (err != nil || opens(frm.Fields)) {
 					opened[frm.Stream]++
 				}
 				if _, err := l.Send(0, zmtp.Ordinary, parts...); err != nil {

@@ -27,6 +27,11 @@ type exchange struct {
 	handler  http.Handler
 	method   string // of the request, that the handler may change
 	path     string // without the query, which may be secret
+	upgrade  bool   // the request asks for another protocol
+
+	// Guarded by stream.mu.
+	ended  bool    // the handler has, in whichever way
+	tunnel *tunnel // what it hijacked
 }
 
 // newExchange makes a request of the HEADERS that opened a stream. A malformed one is an error.
@@ -53,22 +58,15 @@ func newExchange(s *session, f *frame.Frame) (*exchange, error) {
 	if err := b.receive(f, frame.Fields{}); err != nil {
 		return nil, err
 	}
-	setBody(&x.request, b)
-	switch {
-	case wish.unread:
+	setBody(&x.request, b, x.upgrade)
+	if wish.unread {
 		x.handler = http.HandlerFunc(refusePath)
-	case wish.upgrade:
-		x.handler = http.HandlerFunc(refuseUpgrade)
 	}
 	return x, nil
 }
 
 func refusePath(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "the target's path is malformed", http.StatusBadRequest)
-}
-
-func refuseUpgrade(w http.ResponseWriter, _ *http.Request) {
-	w.WriteHeader(http.StatusNotImplemented)
 }
 
 // receive takes a frame of the open stream.
@@ -87,20 +85,41 @@ func (x *exchange) receive(f *frame.Frame) {
 		err = x.stream.credit(f.Credit)
 	case frame.RSTStream:
 		cause := fmt.Errorf("worker: the client is gone (%v: %s): %w", f.Code, f.Reason, context.Canceled)
-		x.stream.abort(cause, http2.ErrCodeCancel, "")
+		x.abort(cause, http2.ErrCodeCancel, "")
 	}
 	if err == nil {
 		return
 	}
 	var fault frame.StreamError
 	if errors.As(err, &fault) {
-		x.stream.abort(fmt.Errorf("%w: %w", errTruncated, fault), fault.Code, fault.Reason)
+		x.abort(fmt.Errorf("%w: %w", errTruncated, fault), fault.Code, fault.Reason)
+	}
+}
+
+// abort is stream.abort.
+func (x *exchange) abort(cause error, code frame.Code, reason string) {
+	x.stream.abort(cause, code, reason)
+	x.settle()
+}
+
+// void is stream.void.
+func (x *exchange) void(cause error) {
+	x.stream.void(cause)
+	x.settle()
+}
+
+// settle ends a hijacked connection that is good for nothing any more.
+func (x *exchange) settle() {
+	x.stream.mu.Lock()
+	t := x.tunnel
+	x.stream.mu.Unlock()
+	if t != nil {
+		t.settle()
 	}
 }
 
 // serve runs the handler, in the goroutine of a runner.
 func (x *exchange) serve() {
-	defer x.stream.session.pool.handlers.Done()
 	defer x.finish()
 	if x.context.Err() == nil { // else it was cancelled before it began
 		x.response.open()
@@ -109,20 +128,36 @@ func (x *exchange) serve() {
 	x.response.returned = true
 }
 
-// finish sends what the handler left, and takes everything back from it. It is deferred, since handlers end by panic and Goexit too.
+// finish sends what the handler left, and takes everything back from it but what it hijacked. It is deferred, since handlers end by
+// panic and Goexit too.
 func (x *exchange) finish() {
 	if !x.response.returned {
 		x.salvage(recover())
 	}
 	st := &x.stream
 	st.mu.Lock()
-	x.response.complete()
-	st.end(x.response.why())
-	x.response.close()
-	x.body.close()
+	x.ended = true
+	t := x.tunnel
+	forget := t == nil || t.finished
+	if t == nil {
+		x.response.complete()
+		st.end(x.response.why())
+		x.response.close()
+		x.body.close()
+	}
 	st.mu.Unlock()
 	st.context.cancel(nil)
-	st.session.done(x)
+	if forget {
+		x.forget()
+	} else {
+		t.settle()
+	}
+}
+
+// forget is called when the handler has ended, and what it hijacked too: by whichever is last.
+func (x *exchange) forget() {
+	x.stream.session.done(x)
+	x.stream.session.pool.handlers.Done()
 }
 
 // salvage answers for a handler that did not return.

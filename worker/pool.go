@@ -24,11 +24,11 @@ type pool struct {
 	copies    sync.Pool // of *[copySize]byte
 
 	busy     atomic.Int64   // slots taken
-	handlers sync.WaitGroup // handlers that run or shall; none is added once every link drains
+	handlers sync.WaitGroup // requests that run or shall, with what they hijacked; none is added once every link drains
 	runners  runners
 
 	mu      sync.Mutex
-	orphans map[*exchange]struct{} // running handlers whose stream is void
+	orphans map[*exchange]struct{} // those that run, and whose stream is void
 }
 
 func newPool(ctx context.Context, w Worker) (*pool, error) {

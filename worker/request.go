@@ -19,7 +19,6 @@ var errBodyClosed = http.ErrBodyReadAfterClose
 type wish struct {
 	unread  bool // its path cannot be read
 	expects bool // 100-continue: the body comes when its window opens
-	upgrade bool
 }
 
 // fewFields is how many fields a request has room for in its exchange.
@@ -32,7 +31,8 @@ func (x *exchange) readRequest(fields frame.Fields) (w wish, err error) {
 	r.Proto, r.ProtoMajor, r.ContentLength = "HTTP/2.0", 2, -1
 	var text text
 	text.Grow(fields.Size())
-	if fields, w.upgrade, err = readPseudo(r, fields, &text); err != nil {
+	fields, protocol, err := readPseudo(r, fields, &text)
+	if err != nil {
 		return w, err
 	}
 	if r.URL, err = parsePath(&x.url, r.RequestURI); err != nil { // such as a malformed escape: the client's fault
@@ -43,12 +43,23 @@ func (x *exchange) readRequest(fields frame.Fields) (w wish, err error) {
 		values = make([]string, 0, fields.Len())
 	}
 	w.expects, err = readFields(r, fields, values, &text)
+	if protocol != "" {
+		x.upgrade = true
+		showUpgrade(r, protocol)
+	}
 	return w, err
 }
 
+// showUpgrade gives r the form that it had in HTTP/1.1, which handlers of upgrades look for.
+func showUpgrade(r *http.Request, protocol string) {
+	r.Proto, r.ProtoMajor, r.ProtoMinor, r.ContentLength = "HTTP/1.1", 1, 1, -1
+	r.Header["Connection"], r.Header["Upgrade"] = []string{"Upgrade"}, []string{protocol}
+	r.Header.Del("Content-Length")
+}
+
 // readPseudo reads ":method" and its like, which come first, and returns the fields after them.
-func readPseudo(r *http.Request, fields frame.Fields, text *text) (rest frame.Fields, upgrade bool, err error) {
-	var scheme, protocol bool
+func readPseudo(r *http.Request, fields frame.Fields, text *text) (rest frame.Fields, protocol string, err error) {
+	var scheme bool
 	for fields.Len() > 0 {
 		name, value, rest := fields.Next()
 		if len(name) == 0 || name[0] != ':' {
@@ -70,22 +81,24 @@ func readPseudo(r *http.Request, fields frame.Fields, text *text) (rest frame.Fi
 			twice = r.RequestURI != ""
 			r.RequestURI = text.put(value)
 		case ":protocol":
-			twice = protocol
-			protocol = len(value) > 0
+			twice = protocol != ""
+			protocol = text.put(value)
 		default:
-			return fields, false, fmt.Errorf("unknown %.40q", name)
+			return fields, "", fmt.Errorf("unknown %.40q", name)
 		}
 		if twice {
-			return fields, false, fmt.Errorf("%s stands there twice", name)
+			return fields, "", fmt.Errorf("%s stands there twice", name)
 		}
 	}
 	switch path := r.RequestURI; {
 	case !httpguts.ValidHeaderFieldName(r.Method):
-		return fields, false, fmt.Errorf("malformed :method %.40q", r.Method)
+		return fields, "", fmt.Errorf("malformed :method %.40q", r.Method)
 	case !httpguts.ValidHostHeader(r.Host):
-		return fields, false, fmt.Errorf("malformed :authority %.40q", r.Host)
+		return fields, "", fmt.Errorf("malformed :authority %.40q", r.Host)
 	case !strings.HasPrefix(path, "/") && (path != "*" || r.Method != http.MethodOptions):
-		return fields, false, fmt.Errorf("malformed :path %.40q", path)
+		return fields, "", fmt.Errorf("malformed :path %.40q", path)
+	case protocol != "" && (r.Method != http.MethodGet || !httpguts.ValidHeaderFieldValue(protocol)):
+		return fields, "", fmt.Errorf("malformed :protocol %.40q, or :method %.40q instead of GET", protocol, r.Method)
 	}
 	return fields, protocol, nil
 }
@@ -170,8 +183,12 @@ func remoteAddr(forwarded string, text *text) string {
 	return text.String()[from:]
 }
 
-// setBody gives r its body, if it has one.
-func setBody(r *http.Request, b *body) {
+// setBody gives r its body, if it has one. That of an upgrade is for who hijacks it.
+func setBody(r *http.Request, b *body, upgrade bool) {
+	if upgrade {
+		r.Body, r.ContentLength = http.NoBody, 0
+		return
+	}
 	if b.ended {
 		r.ContentLength = int64(b.received)
 		if b.received == 0 {

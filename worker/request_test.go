@@ -190,14 +190,6 @@ func TestRequestTrailers(t *testing.T) {
 	})
 }
 
-func TestUpgradeIsAnswered501(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		_, l := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") })
-		l.send(frame.AppendHeaders(nil, 1, fieldsOf(":method", "GET", ":protocol", "websocket", ":path", "/"), false, 0), nil)
-		l.want(`HEADERS 1 [:status: 501, content-length: 0] END 0`)
-	})
-}
-
 func TestFramesForNoStreamAreDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, l := serve(t, hello)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
 )
@@ -62,7 +64,8 @@ func (r *response) Header() http.Header {
 	return r.header
 }
 
-// WriteHeader is as http.ResponseWriter says: 1xx statuses are sent at once, any other once.
+// WriteHeader is as http.ResponseWriter says: 1xx statuses are sent at once, any other once. 101 accepts an upgrade, and
+// Hijack must follow.
 func (r *response) WriteHeader(status int) {
 	r.x.stream.mu.Lock()
 	defer r.x.stream.mu.Unlock()
@@ -73,15 +76,15 @@ func (r *response) writeHeader(status int) {
 	switch {
 	case status < 100 || status > 999:
 		panic(fmt.Sprintf("worker: WriteHeader(%d): a status has three digits", status))
-	case status == http.StatusSwitchingProtocols:
-		panic("worker: WriteHeader(101): upgrades are not supported")
-	case r.scratch == nil:
+	case status == http.StatusSwitchingProtocols && !r.x.upgrade:
+		panic("worker: WriteHeader(101): the request is no upgrade")
+	case r.scratch == nil && r.x.tunnel == nil:
 	case r.status != 0:
 		if !r.superfluous {
 			r.superfluous = true
 			r.x.stream.session.link.log.Warn("superfluous WriteHeader", "request", r.x.name(), "status", status, "sent", r.status)
 		}
-	case status < 200:
+	case status < 200 && status != http.StatusSwitchingProtocols:
 		r.inform(status)
 	default:
 		r.status = status
@@ -182,12 +185,17 @@ func (r *response) SetReadDeadline(t time.Time) error {
 func (r *response) SetWriteDeadline(t time.Time) error {
 	r.x.stream.mu.Lock()
 	defer r.x.stream.mu.Unlock()
-	if r.scratch == nil || r.x.stream.ended {
+	if r.scratch == nil && r.x.tunnel == nil || r.x.stream.ended {
 		return errReturned
 	}
+	r.moveDeadline(t)
+	return nil
+}
+
+// moveDeadline bounds writes. x.stream.mu is held.
+func (r *response) moveDeadline(t time.Time) {
 	r.deadline.set(t, r.x.stream.wake)
 	r.x.stream.writable.Broadcast()
-	return nil
 }
 
 // EnableFullDuplex has nothing to do: bodies always flow both ways at once.
@@ -214,6 +222,8 @@ func (r *response) admit(n int) error {
 // blocked is why nothing more is sent.
 func (r *response) blocked() error {
 	switch {
+	case r.x.tunnel != nil:
+		return http.ErrHijacked
 	case r.scratch == nil, r.x.stream.ended:
 		return errReturned
 	case r.x.stream.cause != nil:
@@ -325,12 +335,18 @@ func (r *response) transmitHead(last bool) error {
 // send queues scratch.head and a payload.
 func (r *response) send(payload []byte, last bool) error {
 	st := &r.x.stream
-	if n := len(r.scratch.head); uint64(n) > st.limits.Head {
-		err := fmt.Errorf("worker: the answer's header takes %d bytes, the router allows %d: send less", n, st.limits.Head)
+	if err := r.fits(r.scratch.head); err != nil {
 		st.session.link.log.Error("answer not sent", "request", r.x.name(), "reason", err)
 		return err
 	}
 	return st.send(r.scratch.head, payload, last)
+}
+
+func (r *response) fits(head []byte) error {
+	if most := r.x.stream.limits.Head; uint64(len(head)) > most {
+		return fmt.Errorf("worker: the answer's header takes %d bytes, the router allows %d: send less", len(head), most)
+	}
+	return nil
 }
 
 // complete sends what a handler that ended has left. mu is held, but while it waits.
@@ -341,6 +357,11 @@ func (r *response) complete() {
 	}
 	if r.status == 0 {
 		r.writeHeader(http.StatusOK)
+	}
+	if r.status == http.StatusSwitchingProtocols {
+		r.err = errors.New("worker: the handler wrote status 101 and did not hijack the connection")
+		st.session.link.log.Error("answer broken off", "request", r.x.name(), "reason", r.err)
+		return
 	}
 	if r.declared >= 0 && r.written != r.declared && !r.noBody() {
 		r.err = fmt.Errorf("worker: the handler declared a content-length of %d and wrote %d bytes", r.declared, r.written)
@@ -371,6 +392,9 @@ func (r *response) abandon() {
 	defer r.x.stream.mu.Unlock()
 	r.abandoned = true
 	r.err = errAbandoned
+	if r.x.tunnel != nil {
+		r.x.stream.abortLocked(errAbandoned, http2.ErrCodeInternal, errAbandoned.Error())
+	}
 }
 
 // open readies r for the handler.

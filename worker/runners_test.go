@@ -69,7 +69,15 @@ func TestBurstLeavesFewGoroutines(t *testing.T) {
 			l.next()
 		}
 		synctest.Wait()
-		if n := runtime.NumGoroutine() - before; n > maxParked {
+		n := runtime.NumGoroutine() - before
+		for range 100_000 { // one that has ended counts until the scheduler has put it away
+			if n <= maxParked {
+				break
+			}
+			runtime.Gosched()
+			n = runtime.NumGoroutine() - before
+		}
+		if n > maxParked {
 			t.Errorf("%d goroutines are left, want at most %d", n, maxParked)
 		}
 		l.get(requests+1, "/")
@@ -123,6 +131,7 @@ func TestKeptRequestsAndHeadersStay(t *testing.T) {
 			l.get(id+1, path, "user-agent", path, "x-own", path, "x-forwarded-for", fmt.Sprintf("10.0.0.%d", id))
 			l.want(fmt.Sprintf("HEADERS %d [:status: 200, x-path: %s, content-length: 0] END 0", id+1, path))
 		}
+		synctest.Wait() // a context ends after the answer has left
 		for i, k := range all {
 			path := fmt.Sprintf("/%d", i)
 			r := k.request

@@ -147,7 +147,7 @@ func (s *session) reject(f *frame.Frame, err frame.StreamError) {
 	x := s.find(f.Stream)
 	switch {
 	case x != nil:
-		x.stream.abort(err, err.Code, err.Reason)
+		x.abort(err, err.Code, err.Reason)
 	case s.joined && f.Type == frame.Headers:
 		s.reset(f.Stream, err.Code, err.Reason)
 	}
@@ -315,14 +315,14 @@ func (s *session) void(cause error) {
 	}
 	s.mu.Unlock()
 	for _, x := range streams {
-		x.stream.void(cause)
+		x.void(cause)
 	}
 }
 
 // abort ends the contexts of all requests.
 func (s *session) abort(cause error) {
 	for _, x := range s.open() {
-		x.stream.abort(cause, http2.ErrCodeCancel, cause.Error())
+		x.abort(cause, http2.ErrCodeCancel, cause.Error())
 	}
 }
 

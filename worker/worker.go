@@ -1,5 +1,8 @@
 // Package worker serves HTTP requests that Dialmux routers hand out. A worker listens nowhere: it dials its routers, says
 // JOIN, and an http.Handler answers what they send.
+//
+// Upgrades, WebSocket above all, go through http.Hijacker as in net/http, whichever HTTP version the client spoke: libraries for
+// net/http servers work as they are.
 package worker
 
 import (
@@ -39,7 +42,14 @@ func Serve(ctx context.Context, router string, h http.Handler) error {
 // the last element of X-Forwarded-For and port 0, or empty if there is none. Beside what http.ResponseWriter
 // promises, http.ResponseController's Flush, SetReadDeadline, SetWriteDeadline and EnableFullDuplex work: bodies flow both ways
 // at once, always. A request's context ends when the client leaves, the router vanishes or Grace is over, and its
-// context.Cause says which. Hijack and upgrades are not supported: a request to upgrade is answered 501.
+// context.Cause says which.
+//
+// A request to upgrade looks like one of HTTP/1.1: Proto says so, Connection and Upgrade are in its header, and it has no body. A
+// handler that answers as usual refuses. One that accepts calls Hijack (http.Hijacker, http.ResponseController) and writes a
+// head of status 101 to the connection, or calls WriteHeader(101) and then Hijack. The connection may outlive the handler, whose
+// context ends when it returns, as in net/http. The connection takes one of Concurrency until it is closed, or fails once the
+// handler has returned. When the client is gone or Grace is over, its Read and Write fail. A client that ends its side gives io.EOF, and
+// writing goes on; Close ends both sides. LocalAddr is that of the link to the router, RemoteAddr the client's with port 0.
 //
 // Handlers run in goroutines that are used again, as those of connections in net/http: what one does to its goroutine
 // (runtime.LockOSThread, pprof.SetGoroutineLabels) it should undo.
@@ -56,14 +66,14 @@ type Worker struct {
 
 	Handler http.Handler
 
-	// Concurrency is how many requests run at once, over all routers. Default: DefaultConcurrency. With R routers
+	// Concurrency is how many requests, and upgraded connections, run at once over all routers. Default: DefaultConcurrency. With R routers
 	// each is offered a share of Concurrency/R, rounded up; what they send beyond the whole is refused and goes elsewhere.
 	Concurrency int
 
 	// Token proves to a router that wants one that this worker may serve.
 	Token string
 
-	// Grace is how long running requests may go on after Run's context ended. Default: DefaultGrace; below zero: not at all.
+	// Grace is how long running requests and upgraded connections may go on after Run's context ended. Default: DefaultGrace; below zero: not at all.
 	Grace time.Duration
 
 	// What is announced to routers beside the name. Zero values are left out.
@@ -82,14 +92,14 @@ type Worker struct {
 	// endpoints may have any form.
 	Dial func(ctx context.Context, endpoint string) (net.Conn, error)
 
-	// ReadWindow is how many bytes of a request's body may wait unread in this process, once the handler has begun to read
+	// ReadWindow is how many bytes of a request's body, or of an upgraded connection, may wait unread here once the handler has begun to read
 	// it; before, it is the router's first window of 64 KiB, which is the least. Default: DefaultReadWindow.
 	ReadWindow int
 }
 
 // Run keeps one link to each router, and serves, until ctx ends. It redials links that fail for ever. When ctx ends
-// it tells the routers, lets running requests go on for Grace, and returns nil after their handlers have returned; if some have
-// not a second after their contexts ended too, the error names their requests. Bad fields are an error at once.
+// it tells the routers, lets running requests go on for Grace, and returns nil after their handlers have returned and upgraded
+// connections have ended; if some have not a second after their contexts ended too, the error names their requests. Bad fields are an error at once.
 func (w *Worker) Run(ctx context.Context) error {
 	p, err := newPool(ctx, *w)
 	if err != nil {
