@@ -1,9 +1,9 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -21,13 +21,18 @@ import (
 type settings struct {
 	listen    string
 	number    int // of the port, instead of listen
-	cert, key string
+	tls       tlsFiles
+	certs     *certificates // nil: no TLS
+	redirect  string        // empty: nowhere
 	port      router.Port
 	admin     string // empty: off
 	tokenFile string
 	router    router.Config
 	log       logging
 }
+
+// tlsFiles are named by flags.
+type tlsFiles struct{ certs, keys, authorities []string }
 
 // flags are those that router and demo share. They log from level on unless
 // told otherwise.
@@ -36,12 +41,25 @@ func (s *settings) flags(level string) []cli.Flag {
 	return []cli.Flag{
 		flag("listen", "serve HTTP at this `ADDRESS`, host:port or :port", &s.listen, ":9000", parseAddress),
 		alias("p", flag("port", "serve HTTP on this `PORT`: -p 9000 is --listen :9000", &s.number, 0, parsePort)),
-		flag("tls-cert", "serve HTTPS with the certificates in this `FILE`, PEM, the server's own first", &s.cert, "", anything),
-		flag("tls-key", "take the certificate's private key from this `FILE`, PEM", &s.key, "", anything),
+		list("tls-cert", "serve HTTPS with the certificates in this `FILE`, PEM, the server's own first (may be repeated: clients choose by name, and get the first if none is theirs; read again when it changes)",
+			&s.tls.certs, nil, parseFile),
+		list("tls-key", "take the certificate's private key from this `FILE`, PEM (one for each --tls-cert, in the same order)", &s.tls.keys, nil, parseFile),
+		list("client-ca", "let only clients in whose certificates are signed by one in this `FILE`, PEM; their subject reaches workers as X-Client-Cert-Subject (may be repeated)",
+			&s.tls.authorities, nil, parseFile),
+		flag("redirect-http", "answer HTTP at this `ADDRESS` with 308 to HTTPS; empty: nowhere", &s.redirect, "", parseAdmin),
+		list("proxy-protocol", "want a PROXY protocol header, version 1 or 2, at the start of connections from these proxies, each an address or a `CIDR` (may be repeated; default: from nobody)",
+			&p.ProxyProtocol, nil, parsePrefix),
+		flag("max-connections", "let this `NUMBER` of connections be open, then answer 503 (over TLS: just close); 0: any", &p.MaxConnections, router.DefaultMaxConnections, parseCount),
+		flag("max-requests", "let this `NUMBER` of requests run or wait at once, then answer 503; 0: any", &c.MaxRequests, router.DefaultMaxRequests, parseCount),
+		flag("max-header", "let a request's head have this number of `BYTES`, at most 64KiB, then answer 431", &p.MaxHeader, router.DefaultMaxHeader, parseHeadSize),
+		flag("max-target", "let a request's target have this number of `BYTES`, then answer 414", &p.MaxTarget, router.DefaultMaxTarget, parseHeadSize),
+		flag("max-body", "let a request's body have this number of `BYTES`, then answer 413; 0: any (default: 0)", &p.MaxBody, 0, parseSize),
 		flag("head-timeout", "let a request's head take this `DURATION`, then answer 408; 0: any", &p.HeadTimeout, router.DefaultHeadTimeout, parseDuration),
 		flag("idle-timeout", "keep a connection without a request for this `DURATION`; 0: for ever", &p.IdleTimeout, router.DefaultIdleTimeout, parseDuration),
 		flag("body-timeout", "let a request's body pause for this `DURATION`, then answer 408; 0: any", &p.BodyTimeout, router.DefaultBodyTimeout, parseDuration),
 		flag("write-timeout", "let a client take nothing of an answer for this `DURATION`, then reset its connection; 0: any", &p.WriteTimeout, router.DefaultWriteTimeout, parseDuration),
+		flag("response-timeout", "let a worker take this `DURATION` to begin its answer, then answer 504; 0: any", &c.ResponseTimeout, router.DefaultResponseTimeout, parseDuration),
+		list("upgrade", "let clients upgrade to this protocol `NAME` (may be repeated; empty: to none)", &c.Upgrades, []string{"websocket"}, anything),
 		list("workers", "let workers dial in at this `ENDPOINT`: tcp://host:port, tcp://*:port or ipc:///path (may be repeated)",
 			&c.Workers, []string{router.DefaultWorkers}, parseEndpoint),
 		flag("admin", "serve /healthz, /readyz, /workers and /streams at this `ADDRESS`; empty: nowhere", &s.admin, "127.0.0.1:9901", parseAdmin),
@@ -52,7 +70,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
 		flag("hide-worker", "leave the Dialmux-Worker field out of responses", &c.HideWorker, false, parseBool),
-		list("trusted-proxies", "believe the X-Forwarded-* fields of these clients, each an address or a `CIDR` (may be repeated; default: nobody's)",
+		list("trusted-proxies", "believe what these clients say of theirs in Forwarded, X-Forwarded-* and X-Client-Cert-Subject, each an address or a `CIDR` (may be repeated; default: nobody's)",
 			&c.TrustedProxies, nil, parsePrefix),
 		flag("log-level", "log lines of this `LEVEL` and above: debug, info, warn, error", &s.log.level, level, parseLevel),
 		flag("log-format", "log in this `FORMAT`: text, json, or auto (text on a terminal, else json)", &s.log.format, "auto", parseFormat),
@@ -77,38 +95,51 @@ func (s *settings) finish(cmd *cli.Command) error {
 		}
 		s.router.Token = token
 	}
-	for _, limit := range []*time.Duration{&s.port.HeadTimeout, &s.port.IdleTimeout, &s.port.BodyTimeout, &s.port.WriteTimeout} {
-		if *limit == 0 {
-			*limit = -1 // none, in a router.Port
-		}
+	p, c := &s.port, &s.router
+	for _, limit := range []*time.Duration{&p.HeadTimeout, &p.IdleTimeout, &p.BodyTimeout, &p.WriteTimeout, &c.ResponseTimeout, &c.Drain} {
+		noLimit(limit)
 	}
-	if err := s.loadCertificate(); err != nil {
-		return err
+	for _, limit := range []*int{&p.MaxConnections, &c.MaxRequests, &c.QueueLimit} {
+		noLimit(limit)
 	}
-	if s.router.QueueLimit == 0 {
-		s.router.QueueLimit = -1 // none waits, in a router.Config
+	if len(c.Upgrades) == 1 && c.Upgrades[0] == "" {
+		c.Upgrades = []string{} // none, in a router.Config
 	}
-	if s.router.Drain == 0 {
-		s.router.Drain = -1
-	}
-	return nil
+	return s.loadCertificates()
 }
 
-func (s *settings) loadCertificate() error {
+// noLimit makes 0 what it is in a router.Port or a router.Config.
+func noLimit[T int | time.Duration](limit *T) {
+	if *limit == 0 {
+		*limit = -1
+	}
+}
+
+func (s *settings) loadCertificates() (err error) {
+	f := &s.tls
 	switch {
-	case s.cert == "" && s.key == "":
+	case len(f.certs) == 0 && len(f.keys) == 0 && len(f.authorities) > 0:
+		return needsTLS("client-ca")
+	case len(f.certs) == 0 && len(f.keys) == 0 && s.redirect != "":
+		return needsTLS("redirect-http")
+	case len(f.certs) == 0 && len(f.keys) == 0:
 		return nil
-	case s.cert == "":
+	case len(f.certs) == 0:
 		return fmt.Errorf("--tls-key (%s) is there, but no --tls-cert (%s); give both", twin("tls-key"), twin("tls-cert"))
-	case s.key == "":
+	case len(f.keys) == 0:
 		return fmt.Errorf("--tls-cert (%s) is there, but no --tls-key (%s); give both", twin("tls-cert"), twin("tls-key"))
+	case len(f.certs) != len(f.keys):
+		return fmt.Errorf("--tls-cert (%s) is there %d times, and --tls-key (%s) %d times; give a key for each certificate, in the same order",
+			twin("tls-cert"), len(f.certs), twin("tls-key"), len(f.keys))
 	}
-	pair, err := tls.LoadX509KeyPair(s.cert, s.key)
-	if err != nil {
-		return fmt.Errorf("--tls-cert %s, --tls-key %s: %w; give two PEM files that belong together", s.cert, s.key, err)
+	if s.certs, err = loadCertificates(f.certs, f.keys, f.authorities); err == nil {
+		s.port.TLS = s.certs.config()
 	}
-	s.port.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	return nil
+	return err
+}
+
+func needsTLS(name string) error {
+	return fmt.Errorf("--%s (%s) is there, but no --tls-cert (%s); give that and --tls-key", name, twin(name), twin("tls-cert"))
 }
 
 func readToken(file string) (string, error) {
@@ -142,6 +173,39 @@ func parseCount(s string) (int, error) {
 		return 0, errors.New("want a number from 0 up")
 	}
 	return n, nil
+}
+
+// parseSize takes 65536 and 64KiB.
+func parseSize(s string) (int64, error) {
+	digits, unit := strings.TrimSuffix(s, "B"), 0
+	if digits != s {
+		digits, unit = strings.TrimSuffix(digits, "i"), -1
+		for i, prefix := range []string{"K", "M", "G", "T"} {
+			if rest, ok := strings.CutSuffix(digits, prefix); ok {
+				digits, unit = rest, 10*(i+1)
+			}
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || unit < 0 || n > math.MaxInt64>>unit {
+		return 0, errors.New("want a number of bytes, as in 65536, 64KiB or 1GiB")
+	}
+	return int64(n) << unit, nil
+}
+
+func parseHeadSize(s string) (int, error) {
+	n, err := parseSize(s)
+	if err == nil && (n == 0 || n > router.DefaultMaxHeader) {
+		err = errors.New("want 1 to 65536 bytes: that is what goes to a worker in one piece")
+	}
+	return int(n), err
+}
+
+func parseFile(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("want the name of a file")
+	}
+	return s, nil
 }
 
 func parsePort(s string) (int, error) {

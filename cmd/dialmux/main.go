@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v3"
+
+	_ "github.com/dialmux/dialmux/cmd/dialmux/extended" // before net/http
 )
 
 func main() {

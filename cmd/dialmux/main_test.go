@@ -102,6 +102,7 @@ func testHandler(name string, released <-chan os.Signal) http.Handler {
 		<-r.Context().Done()
 		note("left")
 	})
+	mux.HandleFunc("/mute", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/hold", func(w http.ResponseWriter, _ *http.Request) {
 		begin(w)
 		<-released
@@ -109,6 +110,9 @@ func testHandler(name string, released <-chan os.Signal) http.Handler {
 	})
 	mux.HandleFunc("/forwarded", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s %q", r.Proto, r.Header["X-Forwarded-Proto"])
+	})
+	mux.HandleFunc("/fields", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "%s for=%q subject=%q", r.Proto, r.Header["X-Forwarded-For"], r.Header["X-Client-Cert-Subject"])
 	})
 	mux.HandleFunc("/large", func(w http.ResponseWriter, _ *http.Request) {
 		piece := make([]byte, 1<<20)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,8 +26,10 @@ type service struct {
 	router  *router.Router
 	workers []net.Listener
 	public  *listener
-	scheme  string       // that public speaks
-	admin   *http.Server // nil: off
+	scheme  string        // that public speaks
+	certs   *certificates // of public; nil: no TLS
+	detour  *listener     // redirects to public; nil: off
+	admin   *http.Server  // nil: off
 	adminAt *net.TCPListener
 	drain   time.Duration
 }
@@ -57,8 +60,16 @@ func open(s *settings, log *slog.Logger) (_ *service, err error) {
 		return nil, err
 	}
 	v.public, v.scheme = newListener(at, v.router.Clients(s.port)), "http"
-	if s.port.TLS != nil {
-		v.scheme = "https"
+	if s.certs != nil {
+		v.scheme, v.certs = "https", s.certs
+	}
+	if s.redirect != "" {
+		if at, err = bind(s.redirect, "redirect-http"); err != nil {
+			return nil, err
+		}
+		p := s.port
+		p.TLS, p.Redirect = nil, v.public.Addr().(*net.TCPAddr).Port
+		v.detour = newListener(at, v.router.Clients(p))
 	}
 	if s.admin != "" {
 		if v.adminAt, err = bind(s.admin, "admin"); err != nil {
@@ -86,8 +97,10 @@ func (v *service) close() {
 	for _, l := range v.workers {
 		_ = l.Close()
 	}
-	if v.public != nil {
-		v.public.abandon()
+	for _, l := range []*listener{v.public, v.detour} {
+		if l != nil {
+			l.abandon()
+		}
 	}
 	if v.adminAt != nil {
 		_ = v.adminAt.Close()
@@ -103,6 +116,13 @@ func (v *service) run(ctx context.Context) error {
 	defer stop()
 	v.log.Info("HTTP port open", "address", v.public.Addr().String())
 	g.Go(v.public.serve)
+	if v.certs != nil {
+		g.Go(func() error { v.certs.watch(routing, v.log); return nil })
+	}
+	if v.detour != nil {
+		v.log.Info("HTTP port open that redirects to HTTPS", "address", v.detour.Addr().String())
+		g.Go(v.detour.serve)
+	}
 	if v.admin != nil {
 		v.log.Info("admin port open", "address", v.adminAt.Addr().String())
 		if a, ok := v.adminAt.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
@@ -125,7 +145,13 @@ func (v *service) run(ctx context.Context) error {
 		v.router.Drain()
 		limit, done := context.WithTimeout(context.WithoutCancel(ctx), v.drain)
 		defer done()
-		if cut := v.public.drain(limit); cut > 0 {
+		var detour sync.WaitGroup
+		if v.detour != nil {
+			detour.Go(func() { v.detour.drain(limit) })
+		}
+		cut := v.public.drain(limit)
+		detour.Wait()
+		if cut > 0 {
 			v.log.Warn("requests were cut off at the end of the drain time", "requests", cut, "drain", v.drain.String())
 		}
 		stop()

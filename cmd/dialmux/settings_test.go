@@ -37,7 +37,7 @@ func TestFlagsAndTwins(t *testing.T) {
 		t.Fatal(err)
 	}
 	defaults := read(t)
-	tested := map[string]bool{"tls-cert": true, "tls-key": true} // go together: TestTLS
+	tested := map[string]bool{"tls-cert": true, "tls-key": true, "client-ca": true, "redirect-http": true} // go together: TestTLS and others
 	for _, tc := range []struct {
 		flag, value string
 		change      func(*settings)
@@ -59,6 +59,17 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"body-timeout", "0", func(s *settings) { s.port.BodyTimeout = -1 }},
 		{"write-timeout", "7s", func(s *settings) { s.port.WriteTimeout = 7 * time.Second }},
 		{"write-timeout", "0", func(s *settings) { s.port.WriteTimeout = -1 }},
+		{"proxy-protocol", "10.1.2.3/8", func(s *settings) { s.port.ProxyProtocol = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }},
+		{"max-connections", "7", func(s *settings) { s.port.MaxConnections = 7 }},
+		{"max-connections", "0", func(s *settings) { s.port.MaxConnections = -1 }},
+		{"max-requests", "7", func(s *settings) { s.router.MaxRequests = 7 }},
+		{"max-requests", "0", func(s *settings) { s.router.MaxRequests = -1 }},
+		{"max-header", "700", func(s *settings) { s.port.MaxHeader = 700 }},
+		{"max-target", "2KiB", func(s *settings) { s.port.MaxTarget = 2048 }},
+		{"max-body", "7GiB", func(s *settings) { s.port.MaxBody = 7 << 30 }},
+		{"response-timeout", "7s", func(s *settings) { s.router.ResponseTimeout = 7 * time.Second }},
+		{"response-timeout", "0", func(s *settings) { s.router.ResponseTimeout = -1 }},
+		{"upgrade", "chat,websocket", func(s *settings) { s.router.Upgrades = []string{"chat", "websocket"} }},
 		{"queue-limit", "7", func(s *settings) { s.router.QueueLimit = 7 }},
 		{"queue-limit", "0", func(s *settings) { s.router.QueueLimit = -1 }},
 		{"queue-wait", "1m30s", func(s *settings) { s.router.QueueWait = 90 * time.Second }},
@@ -88,6 +99,12 @@ func TestFlagsAndTwins(t *testing.T) {
 		if !tested[f.Names()[0]] {
 			t.Errorf("no test of --%s", f.Names()[0])
 		}
+	}
+}
+
+func TestNoUpgrades(t *testing.T) {
+	if got := read(t, "--upgrade", "").router.Upgrades; got == nil || len(got) > 0 {
+		t.Errorf("%q", got)
 	}
 }
 
