@@ -13,6 +13,7 @@ type call struct {
 	l    *link
 	id   uint64
 	path string
+	asks bool // for an upgrade
 
 	// Towards the worker.
 	window int64  // what may still be sent, in cost
@@ -61,8 +62,11 @@ func (l *link) open(method, path string, body bool, fields ...string) *call {
 	f.Add(":path", path)
 	for kv := range slices.Chunk(fields, 2) {
 		f.Add(kv[0], kv[1])
-		if kv[0] == "expect" {
+		switch kv[0] {
+		case "expect":
 			c.window = 0
+		case ":protocol":
+			c.asks = true
 		}
 	}
 	l.send(frame.AppendHeaders(nil, c.id, f, !body, 0), nil)
@@ -163,6 +167,8 @@ func (c *call) takeHeaders(f frame.Frame) {
 		failf("a second final :status on stream %d (%s)", c.id, c.path)
 	case len(h.status) != 3 || h.status < "100" || h.status > "599":
 		failf(":status %q on stream %d (%s): three digits from 100 to 599 are right", h.status, c.id, c.path)
+	case h.status == "101" && !c.asks:
+		failf(":status 101 on stream %d (%s): no upgrade was asked for", c.id, c.path)
 	case h.status < "200" && h.status != "101": // which is the final head of an upgrade
 		if f.End() || len(f.Payload) > 0 {
 			failf("the informational :status %s on stream %d (%s) has a payload or END_STREAM", h.status, c.id, c.path)

@@ -79,27 +79,6 @@ func mirrorVanishAmid(s *scene) {
 	s.serves(nil)
 }
 
-func mirrorUpgrade(s *scene) {
-	s.worker(4)
-	c := s.get("upgrade", "Connection: Upgrade", "Upgrade: echo")
-	t := s.arrives(c)
-	if t.get(":protocol") == "" {
-		t.answer("200", "")
-		c.wants(200)
-		skipf("the router offers no upgrades: the request has no :protocol")
-	}
-	t.head("101")
-	if a := c.awaitHead(); a.head.status != 101 {
-		failf("expected status 101; the client got %s", c.peek())
-	}
-	c.got = nil
-	c.write("ping")
-	t.w.until("the client's bytes", func() bool { return len(t.body) >= 4 })
-	t.write([]byte("pong"))
-	s.until("the worker's bytes at the client", func() bool { return len(c.got) >= 4 })
-	t.end()
-}
-
 func mirrorPing(s *scene) {
 	w := s.connect("DEALER", zmtp.Options{Heartbeat: time.Second})
 	w.awaitWelcome()

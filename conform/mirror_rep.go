@@ -15,6 +15,7 @@ var mirrorREPCases = []routerCase{
 	{name: "rep/one-at-a-time", checks: "gets one request at a time, whole", run: mirrorREPOne},
 	{name: "rep/fields", checks: "headers as a map of name to value or list of values, or as pairs", run: mirrorREPFields},
 	{name: "rep/body/5000000", checks: "the body (at most 8 MiB)", run: mirrorREPBody},
+	{name: "rep/upgrade", checks: "Upgrades, request trailers and larger bodies go to native workers only", run: mirrorUpgradeREP},
 	{name: "rep/token", checks: "By PLAIN it gets a name and shows a token", run: mirrorREPToken},
 	{name: "wrong/rep/other-replies", checks: "its envelope is the socket's own business", run: wrongREPOthers},
 	{name: "wrong/rep/forms", checks: "form is a 502 for the client", run: wrongREPForms},

@@ -135,6 +135,7 @@ func wrongFrames() []routerCase {
 		}, getsNoAnswer),
 		{name: "wrong/after-the-end", checks: "A frame for a stream that is not open is dropped", run: wrongAfterEnd},
 		{name: "wrong/another-worker's-stream", checks: "A frame for a stream that is not open is dropped", run: wrongWorker},
+		{name: "wrong/upgrade/second-head", checks: whatBreaks, run: wrongUpgrade},
 		{name: "wrong/late-answers", checks: "A frame for a stream that is not open is dropped", run: wrongLate},
 		{name: "wrong/response-window", checks: "FLOW_CONTROL_ERROR (3)", run: wrongResponseWindow},
 		{name: "wrong/credit-overflow", checks: "FLOW_CONTROL_ERROR (3)", run: wrongCredit},

@@ -50,9 +50,17 @@ var nativeCases = []workerCase{
 	{name: "window/response-cost", checks: "Never send a payload", run: caseResponseCost},
 	{name: "expect/continue", checks: "With `expect: 100-continue` the request's first window is 0", run: caseExpect},
 	{name: "expect/refused", checks: "or a final status to do without", run: caseExpectRefused},
-	{name: "upgrade", checks: "An upgrade is `:method` GET with `:protocol`", may: true, run: caseUpgrade},
+	{name: "upgrade", checks: "An upgrade is `:method` GET with `:protocol`", run: caseUpgrade},
+	{name: "upgrade/unasked", checks: "101 where no `:protocol` was", run: caseUpgradeUnasked},
+	{name: "upgrade/refused", checks: "Any other final status refuses it", run: caseUpgradeRefused},
+	{name: "upgrade/windows", checks: "Each stream has two windows, one a direction, counted in cost", run: caseUpgradeWindows},
+	{name: "upgrade/half-close", checks: "END_STREAM ends the sender's direction", run: caseUpgradeHalfClose},
+	{name: "upgrade/worker-ends", checks: "flows both ways until the worker sends END_STREAM", run: caseUpgradeWorkerEnds},
+	{name: "upgrade/wrong-total", checks: "one that does not match is answered by RST_STREAM PROTOCOL_ERROR (1)", run: caseUpgradeWrongTotal},
+	{name: "upgrade/reset", checks: "END_STREAM or RST_STREAM**, after the router's RST_STREAM too", run: caseUpgradeReset},
 	{name: "ping", checks: "The router sends ZMTP PING every 2 s without input", run: casePing},
 	{name: "drain", checks: "**GOAWAY** from a worker: no new streams", run: caseDrain},
+	{name: "drain/upgrade", checks: "those up to *last stream taken* finish", run: caseDrainUpgrade},
 	{name: "drain/new-welcome", checks: "new WELCOME comes meanwhile, answer JOIN and at once GOAWAY", run: caseDrainWelcome},
 }
 
@@ -80,7 +88,7 @@ func validName(s string) bool {
 
 func caseWorkerFirst(k *WorkerKit) {
 	k.link()
-	k.unbind() // the worker runs, and there is no router
+	k.vanish() // the worker runs, and there is no router
 	time.Sleep(300 * time.Millisecond)
 	k.link().echo([]byte("after the router came"))
 }
@@ -122,7 +130,7 @@ func caseRouterVanishes(k *WorkerKit) {
 	for range min(8, l.concurrency()) {
 		l.get("/slow").awaitHead()
 	}
-	k.unbind()
+	k.vanish()
 	l = k.link() // what comes after its JOIN must be of this connection
 	l.echo([]byte("with the router back"))
 	l.settle(500 * time.Millisecond)
@@ -475,24 +483,6 @@ func caseExpectRefused(k *WorkerKit) {
 	c := l.open("POST", "/early", true, "expect", "100-continue", "content-length", "10")
 	c.awaitAnswer("200")
 	l.echo([]byte("the next request"))
-}
-
-func caseUpgrade(k *WorkerKit) {
-	l := k.link()
-	c := l.open("GET", "/upgrade", true, ":protocol", "echo")
-	if status := c.awaitHead().status; status != "101" {
-		c.awaitEnd()
-		skipf("the worker refuses the upgrade with :status %s", status)
-	}
-	for i := range 3 {
-		c.write([]byte{byte('a' + i)}, false)
-		c.awaitBody(i + 1)
-	}
-	c.write(nil, true)
-	c.awaitEnd()
-	if string(c.body) != "abc" {
-		failf("expected the bytes abc back; %q came", c.body)
-	}
 }
 
 func casePing(k *WorkerKit) {

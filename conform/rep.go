@@ -171,7 +171,7 @@ func caseREPNotUTF8(k *WorkerKit) {
 func caseREPVanishes(k *WorkerKit) {
 	l := k.link()
 	l.ask("GET", "/slow?ms=1000", nil)
-	k.unbind()
+	k.vanish()
 	l = k.link()
 	for i := range 5 {
 		body := fmt.Appendf(nil, "after %d", i)

@@ -186,6 +186,29 @@ func generous(l *spoiled, m received) []received {
 	return []received{m}
 }
 
+// impatient has a byte come with each request for an upgrade.
+func impatient(_ *spoiled, m received) []received {
+	if f, err := m.parse(); err == nil && f.Type == frame.Headers && f.Fields.Get(":protocol") != nil {
+		return []received{m, {frame.AppendData(nil, f.Stream, false, 0), []byte("x")}}
+	}
+	return []received{m}
+}
+
+// upgraded is 101 for 403.
+func upgraded(f *frame.Frame) {
+	if f.Type == frame.Headers && string(f.Fields.Get(":status")) == "403" {
+		f.Fields = fieldsOf([]string{":status", "101"})
+	}
+}
+
+// withoutEnd drops the last frame of a stream, if it is DATA.
+func withoutEnd(_ *spoiled, m received) []received {
+	if f, err := m.parse(); err == nil && f.Type == frame.Data && f.End() {
+		return nil
+	}
+	return []received{m}
+}
+
 func strict(l *spoiled, m received) []received {
 	if f, err := m.parse(); err == nil && f.Type > 8 && f.Type != frame.Join {
 		_ = l.worker.Close()

@@ -15,41 +15,69 @@ import (
 
 const mirrorToken = "a token of the test"
 
-// serveRouter runs our router on loopback until the test ends. front may stand
-// around it.
+// serveRouter runs our router on loopback, behind net/http, until the test ends.
+// front may stand around it.
 func serveRouter(t *testing.T, front func(http.Handler) http.Handler) (url, workers string) {
 	t.Helper()
-	port, err := zmtp.Listen("tcp://127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	clients, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := router.New(router.Config{Listeners: []net.Listener{port}, Token: mirrorToken})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, clients, workers := startRouter(t)
 	handler := http.Handler(r)
 	if front != nil {
 		handler = front(r)
 	}
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	ctx, stop := context.WithCancel(context.Background())
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(clients) })
-	serving.Go(func() {
+	t.Cleanup(func() {
+		_ = srv.Close()
+		serving.Wait()
+	})
+	return "http://" + clients.Addr().String(), workers
+}
+
+// servePort is serveRouter with the router's own front.
+func servePort(t *testing.T) (url, workers string) {
+	t.Helper()
+	r, l, workers := startRouter(t)
+	clients := r.Clients(router.Port{})
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = clients.Serve(l) })
+	t.Cleanup(func() {
+		_ = l.Close()
+		serving.Wait()
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		clients.Shutdown(now, 0)
+	})
+	return "http://" + l.Addr().String(), workers
+}
+
+// startRouter runs a router until the test ends, and opens a port for clients.
+func startRouter(t *testing.T) (r *router.Router, clients net.Listener, workers string) {
+	t.Helper()
+	port, err := zmtp.Listen("tcp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients, err = net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err = router.New(router.Config{Listeners: []net.Listener{port}, Token: mirrorToken})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
 		if err := r.Run(ctx); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Cleanup(func() {
-		_ = srv.Close()
 		stop()
-		serving.Wait()
+		running.Wait()
 	})
-	return "http://" + clients.Addr().String(), zmtp.Bound(port)
+	return r, clients, zmtp.Bound(port)
 }
 
 // Our router passes every case, and is allowed to skip those that are not must.
@@ -62,14 +90,21 @@ func TestRouter(t *testing.T) {
 		}
 		names[c.name] = true
 	}
-	for what, only := range map[string]func(string) bool{
-		"pings": slow, // take ten seconds each
-		"rest":  func(name string) bool { return !slow(name) },
+	quick := func(name string) bool { return !slow(name) }
+	behindHTTP := func(t *testing.T) (url, workers string) { return serveRouter(t, nil) }
+	for _, test := range []struct {
+		name  string
+		serve func(t *testing.T) (url, workers string)
+		only  func(name string) bool
+	}{
+		{"pings", servePort, slow}, // take ten seconds each
+		{"port", servePort, quick},
+		{"handler", behindHTTP, quick},
 	} {
-		t.Run(what, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			url, workers := serveRouter(t, nil)
-			kit := RouterKit{HTTP: url, Workers: workers, Token: mirrorToken, Only: only}
+			url, workers := test.serve(t)
+			kit := RouterKit{HTTP: url, Workers: workers, Token: mirrorToken, Only: test.only}
 			err := kit.Run(t.Context(), func(r Result) {
 				t.Logf("%-4s %s %.2fs %s", r.Verdict, r.Case, r.Duration, r.Why)
 				if r.Verdict != Pass && (r.Must || r.Verdict == Fail) {

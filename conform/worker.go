@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,8 +47,9 @@ type WorkerKit struct {
 	readers    sync.WaitGroup
 	process    *process
 	current    *link
-	absent     bool // the case could not get a worker at all
-	met        bool // one has joined before
+	away       atomic.Bool // there is no router now
+	absent     bool        // the case could not get a worker at all
+	met        bool        // one has joined before
 }
 
 // caseLimit bounds a case in all: a worker that always says something is not
@@ -120,6 +122,10 @@ func (k *WorkerKit) bind() error {
 			if err != nil {
 				return
 			}
+			if k.away.Load() {
+				_ = nc.Close()
+				continue
+			}
 			select {
 			case k.dialled <- nc:
 			default:
@@ -130,27 +136,20 @@ func (k *WorkerKit) bind() error {
 	return nil
 }
 
-// unbind closes the endpoint, and every connection: the router has vanished.
-func (k *WorkerKit) unbind() {
-	if k.listener == nil {
-		return
-	}
-	_ = k.listener.Close()
-	k.accepting.Wait()
-	k.listener = nil
+// vanish ends every connection, and each that comes until appear: there is no
+// router. The port stays open, lest another program take it.
+func (k *WorkerKit) vanish() {
+	k.away.Store(true)
+	k.hangUp()
+}
+
+func (k *WorkerKit) appear() { k.away.Store(false) }
+
+func (k *WorkerKit) hangUp() {
 	for len(k.dialled) > 0 {
 		_ = (<-k.dialled).Close()
 	}
 	k.leave()
-}
-
-func (k *WorkerKit) rebind() {
-	if k.listener != nil {
-		return
-	}
-	if err := k.bind(); err != nil {
-		failf("the kit cannot bind its own port again: %v", err)
-	}
 }
 
 // leave ends the current connection.
@@ -162,7 +161,11 @@ func (k *WorkerKit) leave() {
 }
 
 func (k *WorkerKit) stop() {
-	k.unbind()
+	if k.listener != nil {
+		_ = k.listener.Close()
+		k.accepting.Wait()
+		k.hangUp()
+	}
 	if k.process != nil {
 		k.process.kill()
 	}
@@ -171,7 +174,7 @@ func (k *WorkerKit) stop() {
 
 // dial waits for a connection, and starts the worker if it does not run.
 func (k *WorkerKit) dial(o zmtp.Options) *link {
-	k.rebind()
+	k.appear()
 	if len(k.Command) > 0 && (k.process == nil || k.process.ended()) {
 		k.start()
 	}

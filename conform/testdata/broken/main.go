@@ -50,6 +50,7 @@ type stream struct {
 	next    time.Time
 	noBody  bool
 	trailer bool
+	limit   uint64 // of /upgrade: bytes after which it ends
 }
 
 func main() {
@@ -92,6 +93,14 @@ func (w *worker) concurrency() int {
 
 func (w *worker) is(defect string) bool { return w.defect == defect }
 
+// isOn is is, but for upgrades: their defects have names of their own.
+func (w *worker) isOn(s *stream, defect string) bool {
+	if s.path == "/upgrade" {
+		defect = "upgrade-" + defect
+	}
+	return w.is(defect)
+}
+
 func (w *worker) link(ctx context.Context) {
 	nc, err := zmtp.Dial(ctx, os.Getenv("DIALMUX_ROUTER"))
 	if err != nil {
@@ -122,6 +131,11 @@ func (w *worker) drain() {
 	defer w.mu.Unlock()
 	w.draining = true
 	w.goAway()
+	for _, s := range w.streams {
+		if s.path == "/upgrade" && w.is("drain-cuts-upgrades") {
+			w.reset(s.id, http2.ErrCodeCancel)
+		}
+	}
 	w.leaveIfDone()
 }
 
@@ -182,7 +196,7 @@ func (w *worker) receive(parts [][]byte) error {
 		switch {
 		case s == nil && w.is("double-end"):
 			w.send(frame.AppendRSTStream(nil, f.Stream, http2.ErrCodeCancel, ""))
-		case s != nil && w.is("cancel-ignored"):
+		case s != nil && w.isOn(s, "cancel-ignored"):
 		case s != nil:
 			w.reset(s.id, http2.ErrCodeCancel)
 		}
@@ -283,9 +297,12 @@ func (w *worker) open(f *frame.Frame) {
 	case s.path == "/reset":
 		w.reset(s.id, http2.ErrCodeInternal)
 		return
-	case s.path == "/upgrade" && protocol == "echo":
+	case s.path == "/upgrade" && w.accepts(protocol):
+		s.limit, _ = strconv.ParseUint(s.query.Get("n"), 10, 64)
 		w.answer(s, "101")
-	case s.path == "/fields", s.path == "/upgrade":
+	case s.path == "/upgrade" && protocol != "" && w.is("upgrade-refused-waits"):
+		w.answer(s, "404")
+	case s.path == "/fields":
 		s.whole = true
 	case strings.HasPrefix(s.path, "/status/"):
 		s.whole = true
@@ -295,6 +312,19 @@ func (w *worker) open(f *frame.Frame) {
 		w.answer(s, "404")
 	}
 	w.body(s, f)
+}
+
+// accepts tells whether /upgrade does. "upgrade-none" is no defect.
+func (w *worker) accepts(protocol string) bool {
+	switch {
+	case w.is("upgrade-none"):
+		return false
+	case w.is("upgrade-unasked"):
+		return protocol == "" || protocol == "echo"
+	case w.is("upgrade-any"):
+		return protocol != ""
+	}
+	return protocol == "echo"
 }
 
 func (w *worker) head(s *stream, status string) {
@@ -353,7 +383,10 @@ func (w *worker) body(s *stream, f *frame.Frame) {
 		}
 	case "/echo", "/upgrade":
 		s.out = append(s.out, f.Payload...)
-		if n > 0 && !f.End() && !w.is("no-credit") {
+		if s.limit > 0 && s.got >= s.limit && !w.is("upgrade-never-ends") {
+			s.whole = true
+		}
+		if n > 0 && !f.End() && !w.isOn(s, "no-credit") {
 			credit := uint64(frame.Cost(n))
 			if w.is("credit-in-bytes") {
 				credit = uint64(n)
@@ -363,6 +396,14 @@ func (w *worker) body(s *stream, f *frame.Frame) {
 	}
 	if f.End() && (s.path == "/echo" || s.path == "/upgrade" || s.path == "/early") {
 		s.whole = true
+		if w.isOn(s, "cuts") {
+			s.whole = false
+			w.flush(s)
+			s.out, s.whole = nil, true
+		}
+	}
+	if w.isOn(s, "holds-back") && !s.whole && s.got < 4096 && s.limit == 0 && !w.draining {
+		return
 	}
 	w.flush(s)
 }
@@ -382,7 +423,7 @@ func (w *worker) flush(s *stream) {
 		}
 		cost := frame.Cost(n)
 		switch {
-		case w.is("window-ignored") && s.path == "/bytes":
+		case w.isOn(s, "window-ignored") && s.path != "/stream":
 			n = min(len(s.out), frame.MaxPayload)
 		case w.is("window-in-bytes") && s.path == "/stream":
 			n = bytes.IndexByte(s.out, '\n') + 1
@@ -415,6 +456,9 @@ func (w *worker) flush(s *stream) {
 		var f frame.Fields
 		f.Add("x-trailer", "yes")
 		w.send(frame.AppendHeaders(nil, s.id, f, true, s.sent))
+		w.finish(s)
+	case w.isOn(s, "end-uncounted"):
+		w.send(frame.AppendData(nil, s.id, true, 0))
 		w.finish(s)
 	default:
 		w.send(frame.AppendData(nil, s.id, true, s.sent))
