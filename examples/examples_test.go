@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -304,6 +305,42 @@ func TestPythonRouterSocketServesTwoRouters(t *testing.T) {
 		t.Error(err)
 	}
 	w.stop()
+}
+
+func TestPythonWebSocket(t *testing.T) {
+	t.Parallel()
+	needsPython(t)
+	atMost(t, 165, "python/websocket.py")
+	r := startRouter(t)
+	w := start(t, python, "-B", "python/websocket.py", "worker-py", r.workers)
+	r.ready(w)
+	c, res, err := websocket.Dial(t.Context(), r.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.CloseNow() }()
+	if got := res.Header.Get("Dialmux-Worker"); got != "worker-py" {
+		t.Errorf("Dialmux-Worker is %q", got)
+	}
+	if err := c.Write(t.Context(), websocket.MessageText, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if kind, got, err := c.Read(t.Context()); err != nil || kind != websocket.MessageText || string(got) != "hello" {
+		t.Errorf("the echo of hello: %v %q, %v", kind, got, err)
+	}
+
+	// A worker that is told to end closes what is open.
+	var closed errgroup.Group
+	closed.Go(func() error {
+		if _, _, err := c.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+			return fmt.Errorf("across SIGTERM: %w, want close 1001", err)
+		}
+		return nil
+	})
+	w.stop()
+	if err := closed.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 // atMost holds the examples to the length that is promised of them.

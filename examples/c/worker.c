@@ -293,7 +293,11 @@ static void step_upgrade(struct stream *s)
 		set_status(s, "101");
 		emit(s, false, NULL, 0);
 	}
+	if (s->count > 0 && s->waiting > s->count - s->sent)
+		s->waiting = s->count - s->sent; /* the rest is not wanted */
 	step_echo(s);
+	if (s->count > 0 && s->sent == s->count && !s->done)
+		finish(s);
 }
 
 static void step_bytes(struct stream *s)
@@ -426,6 +430,8 @@ static void route(struct stream *s, struct text path, bool upgrade)
 		s->count = (uint64_t)query_number(path, "n", 0), s->pause = query_number(path, "ms", 0);
 	else if (s->step == step_bytes)
 		s->size = (uint64_t)query_number(path, "n", 0);
+	else if (s->step == step_upgrade)
+		s->count = (uint64_t)query_number(path, "n", 0);
 	s->due = now() + (s->step == step_slow && s->pause > 0 ? s->pause : 0);
 }
 

@@ -47,7 +47,8 @@ func paths() http.Handler {
 	mux.HandleFunc("/hints", hints)
 	mux.HandleFunc("/trailers", trailers)
 	mux.HandleFunc("/reset", reset)
-	return mux // an upgrade is answered 501 before it comes here
+	mux.HandleFunc("/upgrade", upgrade)
+	return mux
 }
 
 // echo sends back what has come before it waits for more.
@@ -159,6 +160,29 @@ func trailers(w http.ResponseWriter, _ *http.Request) {
 }
 
 func reset(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// upgrade echoes too, over a connection that it has to itself.
+func upgrade(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "echo" {
+		http.NotFound(w, r)
+		return
+	}
+	n, ok := number(w, r, "n")
+	if !ok {
+		return
+	}
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if n > 0 {
+		_, _ = io.CopyN(conn, conn, int64(n))
+	} else {
+		_, _ = io.Copy(conn, conn)
+	}
+}
 
 // number reads a number from the query, 0 if it is not there. If it is none, the answer is 400.
 func number(w http.ResponseWriter, r *http.Request, key string) (n int, ok bool) {

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Serves the paths of frame/CONFORM.md with worker.py's own code. $DIALMUX_ROUTER is dialled, $DIALMUX_TOKEN shown."""
-import asyncio, os, urllib.parse
+import asyncio, os, sys, urllib.parse
 
 import worker
 from worker import HEADERS, Stream
@@ -60,8 +60,12 @@ async def upgrade(request):
     if request.head.get(":protocol") == "echo":
         request.outgoing = None
         request.send(HEADERS, 0, [":status", "101"])
+        left = number(request, "n", sys.maxsize)
         async for payload in request.body():
-            yield payload
+            yield payload[:left]
+            left -= len(payload)
+            if left <= 0:
+                return
     else:
         request.outgoing = [":status", "404"]
 
