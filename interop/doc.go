@@ -3,5 +3,5 @@
 // clients when one of them is killed, frozen, restarted or malicious.
 //
 // The Go workers are the test binary itself, started again; the router is
-// cmd/dialmux, built once.
+// cmd/dialmux, built once. TestMeaning alone has both in its own process.
 package interop

@@ -121,6 +121,8 @@ func handler() http.Handler {
 	mux.HandleFunc("/poured", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, poured.Load()) })
 	// Waits for the client to leave.
 	mux.HandleFunc("/wait", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/coder", coderEcho)
+	mux.HandleFunc("/gorilla", gorillaEcho)
 	// What must not be carried out twice is noted.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {

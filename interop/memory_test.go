@@ -52,7 +52,7 @@ func memoryTest(t *testing.T) (r *routerProcess, w *process, blocks int) {
 	return r, w, blocks
 }
 
-func TestGigabyteUpload(t *testing.T) {
+func TestH13GigabyteUpload(t *testing.T) {
 	r, w, blocks := memoryTest(t)
 	measured(t, allowance, func() {
 		c, f := newClient(r.addr), newFlood()

@@ -59,7 +59,7 @@ func (r *routerProcess) start() bool {
 		r.t.Fatal(err)
 	}
 	args := append([]string{"router", "--listen", r.addr, "--workers", r.endpoint(), "--admin", r.admin}, r.flags...)
-	r.process = start(r.t, "router", nil, path, args...)
+	r.process = start(r.t, "router", []string{"GODEBUG=http2xconnect=1"}, path, args...)
 	up := false
 	eventually(r.t, "the router serves", func() bool {
 		up = r.ask("/healthz", nil) == nil
