@@ -17,7 +17,7 @@ tool = $(GO) tool -modfile=tools.mod
 # golangci-lint takes minutes to build: kept per version of it and of the Go that built it.
 golangci-lint := bin/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools.mod)-$(shell $(GO) env GOVERSION)
 
-.PHONY: help demo build test check fmt fmt-check lint vet unit race fuzz fuzz-briefly vuln bench test-deps bench-deps clean
+.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race fuzz fuzz-briefly vuln bench image test-deps bench-deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ demo: build ## a router and two workers in one process, and the curl to try
 build: ## bin/dialmux
 	@CGO_ENABLED=0 $(GO) build -o bin/dialmux ./cmd/dialmux
 
-test: test-deps check unit race fuzz-briefly ## all that must pass: checks, then unit, interop and end-to-end tests, plain and under the race detector
+test: test-deps check unit grpc race fuzz-briefly ## all that must pass: checks, then unit, interop and end-to-end tests, plain and under the race detector
 	@echo '== all passed'
 
 check: fmt-check lint vet ## format, lint and vet
@@ -56,13 +56,38 @@ vet:
 	@echo '== vet'
 	$(GO) vet $(PKG)
 
+# Tests one package after the other, since some count what the machine does; but conform's, which wait for
+# seconds that the specification counts, beside the others. Nothing is cached: the cache does not see what the programs
+# that they start are made of.
+define tests
+tests() {
+	local flags=$$1 packages beside others failed=0
+	packages=$$($(GO) list $(PKG) | grep -vE "$$2")
+	beside=$$(grep '/conform$$' <<<"$$packages" | grep -v '/examples/' || true)
+	others=$$(grep -vxF "$${beside:-none}" <<<"$$packages" || true)
+	if [[ -n $$beside ]]; then $(GO) test $$flags -count=1 $$beside & fi
+	if [[ -n $$others ]]; then $(GO) test $$flags -p 1 -count=1 $$others || failed=1; fi
+	if [[ -n $$beside ]]; then wait $$! || failed=1; fi
+	return $$failed
+}
+endef
+
 unit: ## every test, with fuzz seeds and the tests that count memory
-	@echo '== tests'
-	$(GO) test -p 1 -count=1 $(PKG) # the cache does not see what the programs that they start are made of
+	@$(tests)
+	echo '== tests'
+	tests '' '^$$'
+
+grpc: ## gRPC's interop client and server through a router, in a module of their own
+	@echo '== gRPC'
+	cd examples/grpc
+	$(GO) vet ./...
+	$(GO) test ./...
 
 race: ## every test under the race detector, but for those of programs that are built without it
-	@echo '== tests, race detector'
-	CGO_ENABLED=1 $(GO) test -race -p 1 -count=1 $$($(GO) list $(PKG) | grep -vE '^github.com/dialmux/dialmux(/bench|/examples.*)?$$')
+	@$(tests)
+	echo '== tests, race detector'
+	export CGO_ENABLED=1
+	tests -race '^github.com/dialmux/dialmux(/bench|/examples.*)?$$'
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@packages=$$($(GO) list $(PKG))
@@ -74,9 +99,27 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 		done
 	done
 
-fuzz-briefly: ## the HTTP/1.1 parser against net/http's for 20 s
+fuzz-briefly: ## the HTTP/1.1 parser against net/http's, then requests to frames beside frames to responses, 20 s each
 	@echo '== fuzz, briefly'
-	$(GO) test -run '^$$' -fuzz '^FuzzDifferential$$' -fuzztime 20s -fuzzminimizetime 1s ./internal/http1
+	briefly() {
+		local printed
+		printed=$$(mktemp)
+		for try in 1 2; do
+			if $(GO) test -run '^$$' -fuzz "^$$2\$$" -fuzztime 20s -fuzzminimizetime 1s "$${@:3}" "$$1" >"$$printed" 2>&1; then
+				tail -n 1 "$$printed"
+				rm "$$printed"
+				return
+			fi
+			# The engine sometimes fails to start its process, before it has tried anything.
+			grep -q 'fuzzing process terminated without fuzzing' "$$printed" || break
+		done
+		cat "$$printed"
+		return 1
+	}
+	briefly ./internal/http1 FuzzDifferential
+	briefly ./router FuzzRequestToFrames -parallel 1 &
+	briefly ./router FuzzFramesToResponse -parallel 1
+	wait $$!
 
 vuln: ## known vulnerabilities in what we build on (asks vuln.go.dev)
 	@$(tool) govulncheck $(PKG)
@@ -84,6 +127,9 @@ vuln: ## known vulnerabilities in what we build on (asks vuln.go.dev)
 bench: bench-deps build ## CPU, latency and memory against nginx, HAProxy, Caddy, Mongrel2 and Pushpin, as a table
 	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
 	bin/bench -dialmux bin/dialmux $(BENCHFLAGS)
+
+image: build ## a docker image, dialmux, with bin/dialmux and nothing else in it
+	@docker build -t dialmux .
 
 clean: ## remove bin/
 	@rm -rf bin

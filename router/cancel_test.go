@@ -21,6 +21,9 @@ func TestH15AClientThatLeavesWhileItWaits(t *testing.T) {
 				if n := w.r.Streams().Waiting; n != 0 {
 					t.Errorf("%d requests wait", n)
 				}
+				if !strings.Contains(w.log.String(), `msg="client left" status=499 method=POST target=/left`) {
+					t.Error("no 499 in the log")
+				}
 				w.join("w1", 4).silent()
 			})
 		})

@@ -198,6 +198,7 @@ func (x *exchange) fail(err error) (whole bool) {
 	f, ours := errors.AsType[*failure](err)
 	switch {
 	case errors.Is(err, errLeft): // the client, or a handler around this one, has given up
+		x.r.log.Debug("client left", "status", 499, "method", x.s.request.method, "target", x.s.request.target())
 		return false
 	case x.begun:
 		level := slog.LevelWarn

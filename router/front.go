@@ -21,7 +21,12 @@ import (
 // answer breaks off, it aborts the client's connection: by panicking with
 // http.ErrAbortHandler, as the standard library's proxy does.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r.handle(w, req, &Port{WriteTimeout: writeIdle})
+	p := &Port{WriteTimeout: writeIdle}
+	if req.ProtoMajor == 2 {
+		r.handleHTTP2(w, req, p)
+		return
+	}
+	r.handle(w, req, p)
 }
 
 // handle serves one request within the limits of p.

@@ -73,9 +73,14 @@ func (c *http2Conn) exhausted() bool {
 
 var errCancelled = &failure{429, "this connection has cancelled too many requests", true}
 
-// handleHTTP2 serves one request.
+// handleHTTP2 is handle, and ends a connection that withHTTP2Conn has marked
+// when its client has cancelled too many requests.
 func (r *Router) handleHTTP2(w http.ResponseWriter, req *http.Request, p *Port) {
-	c := req.Context().Value(http2Key{}).(*http2Conn)
+	c, marked := req.Context().Value(http2Key{}).(*http2Conn)
+	if !marked {
+		r.handle(w, req, p)
+		return
+	}
 	if c.exhausted() {
 		w.Header().Set("Connection", "close") // net/http sends GOAWAY for it, and closes after the streams that run
 		r.refuse(w, req, p, errCancelled)

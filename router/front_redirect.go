@@ -85,7 +85,7 @@ func hostname(host []byte) (name []byte, ok bool) {
 			return nil, false
 		}
 		a, err := netip.ParseAddr(string(host[1:end]))
-		return host[:end+1], err == nil && a.Is6() && a.Zone() == ""
+		return host[:end+1], err == nil && a.Is6()
 	}
 	name, _, _ = bytes.Cut(host, []byte(":"))
 	for _, c := range name {

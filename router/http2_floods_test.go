@@ -122,6 +122,26 @@ func TestH12RapidReset(t *testing.T) {
 	}
 }
 
+// An embedded Router has its connections counted by ConnContext.
+func TestH12RapidResetBehindAServerOfOnesOwn(t *testing.T) {
+	storyBehind(t, router.Config{}, netHTTP, nil, func(w *world) {
+		asked, _ := patientWorker(w, w.join("w1", 1024))
+		c := w.dialHTTP2()
+		for range dispatched + 1 {
+			stream := c.ask(true, but(":method", "POST")...)
+			w.settle()
+			if err := c.WriteRSTStream(stream, http2.ErrCodeCancel); err != nil {
+				break
+			}
+			w.settle()
+		}
+		if h := c.heard(); !h.goAway || asked.Load() > dispatched {
+			w.t.Errorf("GOAWAY: %v; the worker got %d requests", h.goAway, asked.Load())
+		}
+		w.dialHTTP2().swift()
+	})
+}
+
 // All at once, which is faster than the router can begin to serve them.
 func TestH12RapidResetOf10000Requests(t *testing.T) {
 	portStory(t, router.Config{}, router.Port{}, func(w *world, _ *port) {

@@ -11,9 +11,10 @@ type clientKey struct{}
 // noticed while its request's body waits unread, too: net/http notices by
 // reading. Without it, on systems other than Linux, and behind more unread body
 // than the kernel's receive window holds, such a client is noticed when its
-// worker reads on or answers.
+// worker reads on or answers. An HTTP/2 client that cancels too many requests
+// is noticed with it only, and told to go.
 func ConnContext(ctx context.Context, nc net.Conn) context.Context {
-	return context.WithValue(ctx, clientKey{}, nc)
+	return context.WithValue(withHTTP2Conn(ctx, nc), clientKey{}, nc)
 }
 
 // clientGone returns what tells whether the client of a request has closed its

@@ -212,10 +212,11 @@ func (in *intake) end() *failure {
 	case in.subject != nil:
 		f.AddBytes([]byte("x-client-cert-subject"), in.subject)
 	}
-	if in.id == nil {
-		in.id = appendRequestID(scratch[:0])
+	if in.id != nil {
+		f.AddBytes([]byte("x-request-id"), in.id)
+	} else {
+		f.AddBytes([]byte("x-request-id"), appendRequestID(scratch[:0]))
 	}
-	f.AddBytes([]byte("x-request-id"), in.id)
 	if a.protocol == "websocket" && a.version.major == 2 && !in.keyed { // RFC 8441 section 5.1 does without; those that speak HTTP/1.1 do not
 		f.Add("sec-websocket-key", base64.StdEncoding.EncodeToString(random(16)))
 	}
