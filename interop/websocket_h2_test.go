@@ -117,6 +117,11 @@ func (t *tunnel) take(f http2.Frame) error {
 			return fmt.Errorf("the stream ended with HEADERS of status %s", f.PseudoValue("status"))
 		}
 		t.status = f.PseudoValue("status")
+		for _, field := range f.RegularFields() {
+			if field.Name == "sec-websocket-accept" {
+				return fmt.Errorf("%s is superseded over HTTP/2 (RFC 8441 section 5.1)", field.Name)
+			}
+		}
 	case *http2.WindowUpdateFrame:
 		if f.StreamID == 0 {
 			t.window += int64(f.Increment)

@@ -42,7 +42,8 @@ type client interface {
 	// HEAD, 204, 205, 304.
 	begin(h *answerHead) error
 	// upgrade takes the head of status 101, and sends it. write and read carry
-	// the new protocol from then on, and halt and finish end the connection.
+	// the new protocol from then on, and halt and finish end the connection. A
+	// *failure is to be answered instead.
 	upgrade(h *answerHead, protocol string) error
 	// write adds to the body. last: it is the end of it.
 	write(p []byte, last bool) error
@@ -142,8 +143,9 @@ func (x *exchange) carry() (whole bool) {
 				x.code, x.reason = http2.ErrCodeProtocol, why
 				return x.fail(errBroken)
 			}
-			if !x.sendHead() {
-				return false
+			if err := x.sendHead(); err != nil {
+				f, ours := errors.AsType[*failure](err)
+				return ours && x.answer(f, true)
 			}
 		}
 		if len(p.body) > 0 && !x.writeBody(p.body, p.end) {
@@ -166,31 +168,31 @@ func (x *exchange) carry() (whole bool) {
 	}
 }
 
-// sendHead reports whether the client is still there.
-func (x *exchange) sendHead() bool {
+// sendHead fails if the client has gone, or with a *failure to answer with.
+func (x *exchange) sendHead() error {
 	h := &x.head
 	switch {
 	case h.status == 101:
 		return x.switchOver()
 	case h.status < 200:
-		return x.c.inform(h) == nil
+		return x.c.inform(h)
 	}
 	x.begun = true
 	x.bodyOK = x.s.request.method != "HEAD" && h.status != 204 && h.status != 205 && h.status != 304
 	x.left = h.length
 	h.close = x.r.draining.Load() || x.unread()
-	return x.c.begin(h) == nil
+	return x.c.begin(h)
 }
 
 // switchOver upgrades the connection.
-func (x *exchange) switchOver() bool {
+func (x *exchange) switchOver() error {
 	x.begun, x.raw, x.bodyOK, x.left = true, true, true, -1
 	x.r.upgraded.Add(1)
-	if x.c.upgrade(&x.head, x.s.request.protocol) != nil {
-		return false
+	if err := x.c.upgrade(&x.head, x.s.request.protocol); err != nil {
+		return err
 	}
 	x.upload.Go(x.readBody)
-	return true
+	return nil
 }
 
 // fail ends the exchange early.
@@ -271,6 +273,21 @@ func (x *exchange) writeBody(b []byte, last bool) bool {
 // bodyBuffers are what bodies are read into.
 var bodyBuffers = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 
+func newBodyBuffer(small bool) []byte {
+	if small {
+		return newBlock(smallBlock)[:smallBlock]
+	}
+	return bodyBuffers.Get().(*[16 << 10]byte)[:]
+}
+
+func freeBodyBuffer(b []byte) {
+	if len(b) == 16<<10 {
+		bodyBuffers.Put((*[16 << 10]byte)(b))
+	} else {
+		freeBlock(b)
+	}
+}
+
 // startUpload reads the body: at once if it is at hand, else beside the
 // response.
 func (x *exchange) startUpload() {
@@ -284,16 +301,20 @@ func (x *exchange) startUpload() {
 
 func (x *exchange) readBody() {
 	defer x.survive()
-	buf := bodyBuffers.Get().(*[16 << 10]byte)
-	defer bodyBuffers.Put(buf)
+	var buf []byte
+	defer func() { freeBodyBuffer(buf) }()
 	gone := x.c.gone()
-	for got := int64(0); ; {
+	for got, last := int64(0), 0; ; {
 		n := x.s.wantBody(gone)
 		if n == 0 {
 			return
 		}
+		if small := x.raw && last < smallBlock; small != (len(buf) == smallBlock) || buf == nil { // nothing may come for long
+			freeBodyBuffer(buf)
+			buf = newBodyBuffer(small)
+		}
 		n, err := x.c.read(buf[:min(n, len(buf))])
-		got += int64(n)
+		got, last = got+int64(n), n
 		switch {
 		case x.most > 0 && got > x.most && !x.raw:
 			x.s.spoil(errBodySize)
@@ -302,7 +323,9 @@ func (x *exchange) readBody() {
 			x.s.feed(buf[:n], false, frame.Fields{})
 		case errors.Is(err, io.EOF):
 			x.tail.Reset()
-			x.c.trailers(&x.s.request, &x.tail)
+			if !x.raw { // RFC 9113 section 8.5
+				x.c.trailers(&x.s.request, &x.tail)
+			}
 			x.s.feed(buf[:n], true, x.tail)
 			return
 		default:

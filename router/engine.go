@@ -102,9 +102,6 @@ func (e *engine) set(s *stream) {
 
 // take turns the request's head into q.
 func (e *engine) take(q *request, h *http1.Head) *failure {
-	if e.x.most > 0 && h.Length > e.x.most {
-		return errBodySize
-	}
 	a := &e.asked
 	a.method, a.authority, a.path = methodOf(h.Method), h.Authority, h.Path
 	a.version, a.length, a.expect, a.protocol = version{1, h.Minor}, h.Length, h.Expect, ""
@@ -118,6 +115,9 @@ func (e *engine) take(q *request, h *http1.Head) *failure {
 	in, f := q.take(a)
 	if f != nil {
 		return f
+	}
+	if e.x.most > 0 && h.Length > e.x.most {
+		return errBodySize
 	}
 	for i := range h.Fields {
 		if string(h.Fields[i].Name) == "connection" {

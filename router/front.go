@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,8 +38,8 @@ func (r *Router) handle(w http.ResponseWriter, req *http.Request, p *Port) {
 	x.reset(s, version{req.ProtoMajor, req.ProtoMinor})
 	f := x.enter()
 	defer x.exit()
-	if f == nil {
-		f = r.read(&s.request, req, p)
+	if refused := r.read(&s.request, req, p); f == nil {
+		f = refused
 	}
 	if f != nil {
 		x.answer(f, true)
@@ -57,7 +58,7 @@ func (r *Router) handle(w http.ResponseWriter, req *http.Request, p *Port) {
 		_ = h.control().EnableFullDuplex() // HTTP/2 is anyway; else net/http would swallow the body when the head goes out
 	}
 	whole := x.run()
-	h.settle()
+	h.settle(whole)
 	if !stop() {
 		<-left
 	}
@@ -79,6 +80,8 @@ type handled struct {
 
 	patience time.Duration // HTTP/2: how long nothing of the body may come; below 1: for ever
 	waits    *time.Timer   // of read; nil until needed
+	mu       sync.Mutex
+	waiting  bool // read does; guarded by mu
 	late     atomic.Bool
 
 	// Once upgraded.
@@ -108,6 +111,9 @@ func (h *handled) inform(a *answerHead) error {
 func (h *handled) begin(a *answerHead) error {
 	header := h.w.Header()
 	setFields(header, a.fields)
+	if h.raw { // superseded over HTTP/2 (RFC 8441 section 5.1)
+		header.Del("Sec-Websocket-Accept")
+	}
 	h.nothing = h.req.Method == http.MethodHead || a.status == http.StatusNoContent || a.status == http.StatusResetContent || a.status == http.StatusNotModified
 	switch {
 	case a.status == http.StatusNoContent:
@@ -133,12 +139,12 @@ func (h *handled) upgrade(a *answerHead, protocol string) error {
 		if err := h.begin(a); err != nil {
 			return err
 		}
-		h.w.Header().Del("Sec-Websocket-Accept")
 		return h.flush()
 	}
 	nc, ahead, err := h.control().Hijack()
 	if err != nil {
-		return err
+		h.raw = false
+		return &failure{501, "this server cannot upgrade its connections", false}
 	}
 	h.nc, h.ahead = nc, ahead
 	_ = nc.SetDeadline(time.Time{})
@@ -217,8 +223,11 @@ func (h *handled) flush() error {
 }
 
 func (h *handled) finish(trailers frame.Fields) error {
-	if h.nc != nil {
-		return h.nc.Close()
+	if h.nc != nil { // settle closes it
+		if w, ok := h.nc.(interface{ CloseWrite() error }); ok {
+			return w.CloseWrite()
+		}
+		return nil
 	}
 	if h.req.ProtoMajor == 1 { // HTTP/2's ends with the stream
 		h.untime()
@@ -243,12 +252,16 @@ func (h *handled) read(p []byte) (int, error) {
 		return h.readRaw(p)
 	}
 	if h.patience > 0 && h.req.ProtoMajor == 2 && !h.raw {
+		h.wait(true)
 		if h.waits == nil {
 			h.waits = time.AfterFunc(h.patience, h.giveUp)
 		} else {
 			h.waits.Reset(h.patience)
 		}
-		defer h.waits.Stop()
+		defer func() {
+			h.waits.Stop()
+			h.wait(false)
+		}()
 	}
 	n, err := h.req.Body.Read(p)
 	switch {
@@ -273,8 +286,21 @@ func (h *handled) readRaw(p []byte) (int, error) {
 	return n, err
 }
 
-// giveUp ends a read that has waited too long.
+func (h *handled) wait(is bool) {
+	h.mu.Lock()
+	h.waiting = is
+	h.mu.Unlock()
+}
+
+// giveUp ends a read that has waited too long. A timer may fire as its read
+// returns, and net/http's HTTP/2 panics if it is asked for a deadline after the
+// handler's end: so read does not return meanwhile.
 func (h *handled) giveUp() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.waiting {
+		return
+	}
 	h.late.Store(true)
 	_ = h.control().SetReadDeadline(time.Unix(1, 0))
 }
@@ -318,9 +344,15 @@ func (h *handled) halt() {
 	_ = h.control().SetReadDeadline(time.Unix(1, 0))
 }
 
-// settle comes when nobody reads the body any more.
-func (h *handled) settle() {
-	if h.halted {
+// settle comes when nobody reads the body any more. An upgraded connection that
+// has come to its end lingers, or the client might lose that to a reset.
+func (h *handled) settle(whole bool) {
+	switch {
+	case h.nc != nil && whole:
+		_ = h.nc.SetReadDeadline(time.Now().Add(lingering))
+		_, _ = io.Copy(io.Discard, h.nc)
+		_ = h.nc.Close()
+	case h.halted:
 		_ = h.control().SetReadDeadline(time.Now().Add(lingering))
 	}
 }

@@ -124,7 +124,7 @@ func (r *Router) Clients(p Port) *Clients {
 		},
 		second: &http.Server{
 			Handler:           http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.handleHTTP2(w, req, &p) }),
-			ReadHeaderTimeout: p.HeadTimeout, IdleTimeout: p.IdleTimeout, MaxHeaderBytes: 2 * p.MaxHeader, Protocols: new(http.Protocols),
+			ReadHeaderTimeout: p.HeadTimeout, IdleTimeout: p.IdleTimeout, MaxHeaderBytes: 2 * DefaultMaxHeader, Protocols: new(http.Protocols),
 			HTTP2: http2Config(&p), ConnContext: withHTTP2Conn,
 			ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 

@@ -27,6 +27,7 @@ func (r *Router) read(q *request, req *http.Request, p *Port) *failure {
 	if req.TLS != nil {
 		a.scheme, a.subject = "https", subjectOf(req.TLS)
 	}
+	q.method = a.method // for the log, whatever is wrong
 	switch {
 	case req.Body == nil, req.Body == http.NoBody:
 		a.length = 0
@@ -39,6 +40,10 @@ func (r *Router) read(q *request, req *http.Request, p *Port) *failure {
 		}
 		a.expect = a.length != 0
 	}
+	a.expect = a.expect || a.length != 0 && holdsBack(req)
+	if len(a.authority) > 0 && !http1.IsAuthority(a.authority) { // net/http takes quotes in an absolute target's
+		return &failure{400, "the request's host is malformed", false}
+	}
 	if a.path[0] != '/' && string(a.path) != "*" || !http1.IsTarget(a.path) { // net/http takes mailto:x, and a fragment
 		return &failure{400, "the request's target is malformed", false}
 	}
@@ -48,15 +53,15 @@ func (r *Router) read(q *request, req *http.Request, p *Port) *failure {
 	if p.MaxHeader > 0 && headSize(req) > p.MaxHeader {
 		return &failure{431, fmt.Sprintf("the request's header is larger than %d bytes", p.MaxHeader), false}
 	}
-	if p.MaxBody > 0 && a.length > p.MaxBody {
-		return errBodySize
-	}
 	if f := r.upgrade(&a, req); f != nil {
 		return f
 	}
 	in, f := q.take(&a)
 	if f != nil {
 		return f
+	}
+	if p.MaxBody > 0 && a.length > p.MaxBody {
+		return errBodySize
 	}
 	for _, value := range req.Header["Connection"] {
 		in.connection([]byte(value))
@@ -83,7 +88,7 @@ func (r *Router) upgrade(a *asked, req *http.Request) *failure {
 	switch {
 	case req.ProtoMajor == 2 && req.Method == http.MethodConnect && req.Header[":protocol"] != nil:
 		wanted := req.Header[":protocol"][0]
-		if a.protocol = r.protocol([]byte(wanted)); a.protocol == "" {
+		if a.protocol = r.protocol([]byte(wanted)); !strings.EqualFold(a.protocol, wanted) { // Upgrade has a list
 			return &failure{501, fmt.Sprintf("protocol %.40q is not carried here", wanted), false}
 		}
 		a.method, a.length, a.expect = http.MethodGet, 0, false

@@ -24,15 +24,15 @@ func from(addr string) func(http.Handler) http.Handler {
 
 const spoofed = "GET / HTTP/1.1\r\nHost: shop.example\r\n" +
 	"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: bank.example\r\n" +
-	"Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Server: evil\r\n" +
-	"X_Forwarded_For: 6.6.6.6\r\nX_Client_Cert_Subject: CN=boss\r\nx_real-ip: 6.6.6.6\r\nX-Forwarded_Proto: https\r\n\r\n"
+	"Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Server: evil\r\nX-Forwarded-Ssl: on\r\n" +
+	"X_Forwarded_For: 6.6.6.6\r\nX_Client_Cert_Subject: CN=boss\r\nX-Forwarded_Ssl: on\r\nx_real-ip: 6.6.6.6\r\nX-Forwarded_Proto: https\r\n\r\n"
 
 func TestH6WhoTheClientIs(t *testing.T) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}
 	ours := map[string]string{"x-forwarded-for": "10.1.2.3", "x-forwarded-proto": "http", "x-forwarded-host": "shop.example", "forwarded": "for=10.1.2.3;host=shop.example;proto=http"}
 	theirs := map[string]string{
 		"x-forwarded-for": "6.6.6.6, 7.7.7.7, 10.1.2.3", "x-forwarded-proto": "https", "x-forwarded-host": "bank.example",
-		"forwarded": "for=6.6.6.6, for=10.1.2.3;host=shop.example;proto=http", "x-real-ip": "6.6.6.6", "x-forwarded-port": "443", "x-forwarded-server": "evil",
+		"forwarded": "for=6.6.6.6, for=10.1.2.3;host=shop.example;proto=http", "x-real-ip": "6.6.6.6", "x-forwarded-port": "443", "x-forwarded-server": "evil", "x-forwarded-ssl": "on",
 	}
 	for name, tc := range map[string]struct {
 		addr    string
@@ -90,6 +90,18 @@ func TestH6ForwardedQuotesWhatIsNoToken(t *testing.T) {
 		}
 		c.answer(200, "")
 		client.seen()
+	})
+}
+
+// H6
+func TestH6AHostCannotSpeakForForwarded(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		k := w.join("w1", 1)
+		client := w.raw("GET http://a\",for=\"1.2.3.4/x HTTP/1.1\r\nHost: h\r\n\r\n")
+		if got, _ := client.seen(); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+			t.Errorf("the client got %q", got)
+		}
+		k.silent()
 	})
 }
 

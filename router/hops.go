@@ -22,19 +22,24 @@ func isHopByHop(name []byte) bool {
 // is: they are ours to set. It sees through underscores: CGI and WSGI make one
 // variable of X-Forwarded-For and X_Forwarded_For.
 func isOurs(name []byte) bool {
-	if len(name) < len("forwarded") || len(name) > len("x-client-cert-subject") || name[0] != 'x' && name[0] != 'f' {
+	if len(name) < len("forwarded") || name[0] != 'x' && name[0] != 'f' {
 		return false
 	}
-	var b [32]byte
+	var b [len("x-client-cert-subject")]byte
 	n := copy(b[:], name)
 	for i, c := range b[:n] {
 		if c == '_' {
 			b[i] = '-'
 		}
 	}
+	if bytes.HasPrefix(b[:n], []byte("x-forwarded-")) { // -For, -Proto, and many more that somebody believes
+		return true
+	}
+	if n < len(name) {
+		return false
+	}
 	switch string(b[:n]) {
-	case "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "x-real-ip", "forwarded",
-		"x-client-cert-subject", "x-request-id":
+	case "forwarded", "x-real-ip", "x-client-cert-subject", "x-request-id":
 		return true
 	}
 	return false

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/net/http2"
+
 	"github.com/dialmux/dialmux/router"
 )
 
@@ -116,4 +118,32 @@ func TestH15AClientThatLeavesBehindProxyProtocol(t *testing.T) {
 			return c, c.HandshakeContext(t.Context())
 		}, kernelKnows)
 	})
+}
+
+// A client of an upgraded connection may close its half and listen; a reset says
+// that it has gone, also behind bytes that its worker does not take.
+func TestH15AnUpgradedClientThatResets(t *testing.T) {
+	w := newWorld(t, router.Config{}, engine, nil)
+	addr := listening(t, w, router.Port{})
+	k := w.ready("w1", "DEALER")
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(nc, upgrade); err != nil {
+		t.Fatal(err)
+	}
+	c := k.request()
+	c.head(101)
+	if _, err := io.ReadFull(nc, make([]byte, len("HTTP/1.1 101 "))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Write(make([]byte, 200<<10)); err != nil { // more than the worker's window
+		t.Fatal(err)
+	}
+	c.fillWindow()
+	_ = abrupt{nc}.Close()
+	c.cancelled(http2.ErrCodeCancel)
+	c.end0()
+	k.die()
 }

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,32 @@ func TestResponseTimeout(t *testing.T) {
 	})
 }
 
+// A worker that takes no more of a body has all that it wants.
+func TestResponseTimeoutOfAWorkerThatStopsReading(t *testing.T) {
+	const limit = 10 * time.Second
+	story(t, router.Config{ResponseTimeout: limit}, func(w *world) {
+		k := w.join("w1", 8)
+		client := w.raw("")
+		w.wg.Go(func() { // which breaks off
+			_, _ = io.WriteString(client.nc, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 1_000_000))
+		})
+		c := k.request()
+		c.fillWindow()
+		time.Sleep(limit / 2)
+		c.credit(1024)                           // it lives
+		if f := k.next(); f.Type != frame.Data { // what has been read ahead
+			t.Errorf("got %v, want DATA", f.Type)
+		}
+		time.Sleep(limit / 2)
+		k.silent()
+		time.Sleep(limit)
+		c.cancelled(http2.ErrCodeCancel)
+		c.end0()
+		got, _ := client.seen()
+		wantsStatus(t, got, "504", "http_response_timeout")
+	})
+}
+
 // What the worker has begun, and what it does not have whole, may last.
 func TestResponseTimeoutIsForTheHeadOnly(t *testing.T) {
 	const limit = 10 * time.Second
@@ -90,6 +117,23 @@ func TestResponseTimeoutIsForTheHeadOnly(t *testing.T) {
 		}
 		begun.end()
 		p.wants(200, "")
+	})
+}
+
+func TestResponseTimeoutIsNotPutOffByCredit(t *testing.T) {
+	const limit = 10 * time.Second
+	story(t, router.Config{ResponseTimeout: limit}, func(w *world) {
+		k := w.join("w1", 8)
+		client := w.raw("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		c := k.request()
+		for range 4 {
+			time.Sleep(limit / 3)
+			c.credit(1)
+		}
+		got, _ := client.seen()
+		wantsStatus(t, got, "504", "http_response_timeout")
+		c.cancelled(http2.ErrCodeCancel)
+		c.end0()
 	})
 }
 
@@ -141,6 +185,15 @@ func TestH13ABodyBeyondTheLimitIs413(t *testing.T) {
 		c.answer(200, "")
 		p.wants(200, "")
 	})
+}
+
+// fillWindow reads the request's body until its window is used up.
+func (c *call) fillWindow() {
+	c.t.Helper()
+	window := int64(frame.RequestWindow) - frame.Cost(len(c.Payload))
+	for frame.Fit(window, 1) > 0 {
+		window -= frame.Cost(len(c.next().Payload))
+	}
 }
 
 // end0 pays what is owed for a stream that was cancelled.

@@ -204,6 +204,7 @@ func TestH10LimitsOfAHead(t *testing.T) {
 			{100, most - 100 - len("GET  HTTP/1.1\r\nHost: h\r\nX-Long: \r\n\r\n"), "200"},
 			{1, most - len("GET  HTTP/1.1\r\nHost: h\r\nX-Long: \r\n\r\n"), "431"},
 			{1, most + 1, "431"},
+			{1, 5 * most, "431"},
 			{101, 1, "414"},
 		} {
 			s := w.stream(true, ":method", "GET", ":scheme", "http", ":authority", "h", ":path", "/"+strings.Repeat("x", tc.target-1), "x-long", strings.Repeat("~", tc.header))

@@ -243,7 +243,7 @@ func TestABodyThatStopsIs408(t *testing.T) {
 		})
 	}
 	t.Run("nobody wants it", func(t *testing.T) { // it is the worker that is slow
-		portStory(t, router.Config{}, router.Port{}, func(w *world, _ *port) {
+		portStory(t, router.Config{ResponseTimeout: -1}, router.Port{}, func(w *world, _ *port) {
 			k := w.join("w1", 1)
 			client := w.raw("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 120000\r\n\r\n" + strings.Repeat("x", 120_000))
 			c := k.request()

@@ -116,7 +116,8 @@ func (in *intake) field(name, value []byte) {
 		in.announced(value)
 		return
 	case "content-type":
-		in.q.grpc = bytes.HasPrefix(value, []byte("application/grpc"))
+		rest, found := bytes.CutPrefix(value, []byte("application/grpc"))
+		in.q.grpc = found && in.a.method == "POST" && (len(rest) == 0 || rest[0] == '+' || rest[0] == ';')
 	}
 	if isHopByHop(name) {
 		return

@@ -1,6 +1,9 @@
 package router_test
 
 import (
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +206,62 @@ func TestH15UpgradedClientThatLeavesCancelsItsStream(t *testing.T) {
 		c.data("anybody there?")
 		c.cancelled(http2.ErrCodeCancel)
 		c.end()
+	})
+}
+
+// unupgradable is a ResponseWriter of a handler that hides what is behind it.
+type unupgradable struct{ http.ResponseWriter }
+
+func TestH9UpgradeBehindAHandlerThatCannot(t *testing.T) {
+	around := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { next.ServeHTTP(unupgradable{w}, req) })
+	}
+	storyBehind(t, router.Config{}, netHTTP, around, func(w *world) {
+		k := w.join("w1", 1)
+		client := w.raw(upgrade)
+		c := k.request()
+		c.head(101)
+		got, _ := client.seen()
+		wantsStatus(t, got, "501", "http_request_error")
+		c.cancelled(http2.ErrCodeCancel)
+		c.end0()
+	})
+}
+
+// What the worker says last arrives, though it has not read all: closing over
+// that would be a reset.
+func TestH9UpgradeEndedByTheWorkerAmidWhatTheClientSays(t *testing.T) {
+	fronts(t, "", func(t *testing.T, front string) {
+		w := newWorld(t, router.Config{}, front, nil)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.serve(l, nil)
+		k := w.ready("w1", "DEALER")
+		nc, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := io.WriteString(nc, upgrade); err != nil {
+			t.Fatal(err)
+		}
+		c := k.request()
+		c.head(101)
+		if _, err := io.ReadFull(nc, make([]byte, len("HTTP/1.1 101 "))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := nc.Write(make([]byte, 200<<10)); err != nil { // more than the worker's window
+			t.Fatal(err)
+		}
+		c.fillWindow()
+		c.data("bye")
+		c.end()
+		got, err := io.ReadAll(nc)
+		if err != nil || !strings.HasSuffix(string(got), "bye") {
+			t.Errorf("the client got %q, %v", got, err)
+		}
 	})
 }
 

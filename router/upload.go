@@ -242,8 +242,8 @@ func (s *stream) flush() {
 		u.sent += n
 		u.window -= frame.Cost(n)
 		u.ended = last
+		s.touch()
 	}
-	s.touch()
 	u.letGo(s.final && s.request.protocol != "")
 }
 
@@ -266,6 +266,9 @@ func (u *upload) letGo(upgraded bool) {
 	u.base += uint64(u.sent)
 	u.buf = append(u.buf[:0], u.buf[u.sent:]...)
 	u.sent = 0
+	if upgraded && len(u.buf) == 0 {
+		u.buf = nil // more may not come for long
+	}
 	u.poke()
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/dialmux/dialmux/frame"
 )
 
 // beatsALimit is how often watch looks within ResponseTimeout: how exact it is.
@@ -52,13 +54,16 @@ func (p *peer) expire() {
 }
 
 // expire ends the stream if the worker has the whole request, or does not ask for
-// its body, and has been silent for too long.
+// more of its body, and has been silent for too long.
 func (s *stream) expire(p *peer, id uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.peer != p || s.id != id { // s may be another request's by now: nothing of it may be read
+		return false
+	}
 	u := &s.upload
-	whole := u.ended || u.shut || p.rep == rep || s.request.protocol != ""
-	if s.peer != p || s.id != id || s.final || !whole || s.r.beats.Load()-s.since <= beatsALimit {
+	waits := u.ended || u.shut || frame.Fit(u.window, 1) == 0 || p.rep == rep || s.request.protocol != "" // for the worker
+	if s.final || !waits || s.r.beats.Load()-s.since <= beatsALimit {
 		return false
 	}
 	s.detach()

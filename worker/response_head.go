@@ -35,14 +35,27 @@ func (r *response) encodeFields(status int) {
 		s.keys = append(s.keys, key)
 	}
 	slices.Sort(s.keys)
+	options := r.header["Connection"]
 	for _, key := range s.keys {
-		if strings.HasPrefix(key, http.TrailerPrefix) || slices.Contains(r.trailers, key) {
+		if strings.HasPrefix(key, http.TrailerPrefix) || slices.Contains(r.trailers, key) || names(options, key) {
 			continue
 		}
 		for _, value := range r.header[key] {
 			r.encodeField(status, key, value)
 		}
 	}
+}
+
+// names tells whether one of Connection's values names a field: it concerns one hop (RFC 9110 section 7.6.1).
+func names(options []string, key string) bool {
+	for _, option := range options {
+		for name := range strings.SplitSeq(option, ",") {
+			if strings.EqualFold(strings.TrimSpace(name), key) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // encodeField leaves out what is not for the handler to say. What would be malformed is logged.

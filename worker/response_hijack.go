@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/dialmux/dialmux/frame"
@@ -69,11 +68,6 @@ func (x *exchange) appendRawHead(dst, head []byte) (_ []byte, final bool, err er
 		return dst, false, fmt.Errorf("worker: status %d was written to a hijacked connection: it must lie between 100 and 599", status)
 	case len(answer.TransferEncoding) > 0:
 		return dst, false, errors.New("worker: transfer-encoding was written to a hijacked connection: write the body as it is, its end is Close")
-	}
-	for _, names := range answer.Header["Connection"] {
-		for name := range strings.SplitSeq(names, ",") {
-			answer.Header.Del(strings.TrimSpace(name))
-		}
 	}
 	if status == http.StatusContinue {
 		x.body.open()

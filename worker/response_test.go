@@ -50,6 +50,9 @@ func TestAnswers(t *testing.T) {
 				w.Header().Set(name, "x")
 			}
 			w.Header()["upgrade"] = []string{"x"}
+			w.Header()["Connection"] = []string{"close, x-named", "X-Too"}
+			w.Header().Set("X-Named", "1")
+			w.Header()["x-too"] = []string{"2"}
 		}, []string{`HEADERS 1 [:status: 200, content-length: 0] END 0`}},
 		"malformed fields stay": {"", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["X A"] = []string{"1"}

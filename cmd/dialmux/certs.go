@@ -81,7 +81,7 @@ func (s *source) read() (changed bool, err error) {
 	texts := make([][]byte, len(s.files))
 	var missing error
 	for i, file := range s.files {
-		text, err := os.ReadFile(file) //nolint:gosec // the operator names it
+		text, err := readRegular(file)
 		if err != nil && missing == nil {
 			missing = err
 		}
@@ -102,6 +102,14 @@ func (s *source) read() (changed bool, err error) {
 		return true, fmt.Errorf("%s: %w; %s", s.flags, err, s.remedy)
 	}
 	return true, nil
+}
+
+// readRegular reads no pipe, which might give nothing for ever.
+func readRegular(file string) ([]byte, error) {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", file)
+	}
+	return os.ReadFile(file) //nolint:gosec // the operator names it
 }
 
 // readPool wants certificates and nothing else: half a file is none.

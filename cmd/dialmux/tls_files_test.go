@@ -69,6 +69,23 @@ func TestTLSFilesThatChange(t *testing.T) {
 	}
 }
 
+// Reading a pipe might never end.
+func TestTLSFileThatBecomesAPipe(t *testing.T) {
+	cert, key := named(t, t.TempDir(), "old")
+	r := startRouter(t, "--tls-cert", cert, "--tls-key", key)
+	if err := os.Remove(cert); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(cert, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a line about the pipe", func() bool { return strings.Contains(r.log.String(), "is no regular file") })
+	if got := r.serving(); got != "old" {
+		t.Errorf("%q is served", got)
+	}
+	r.stop()
+}
+
 func TestTLSCertificatesByName(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := named(t, dir, "a")

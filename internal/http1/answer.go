@@ -143,7 +143,7 @@ func (c *Conn) EndSwitch(protocol []byte) error {
 	c.begun, c.closing, c.bodied = true, true, true
 	c.in.raw, c.in.err = true, nil
 	c.in.over.Store(false)
-	c.since.Store(0) // Read tells that the client has closed, and it may have closed its half only
+	c.switched.Store(true)
 	return c.Flush()
 }
 

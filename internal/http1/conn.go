@@ -34,6 +34,7 @@ type Conn struct {
 	reading, writing atomic.Int64 // deadlines
 	since            atomic.Int64 // when Serve began
 	idle             atomic.Bool  // no byte of a request has come
+	switched         atomic.Bool  // to another protocol, in which a client may close its half and listen
 	seen             uint64       // what the client had taken, owned by the sweep
 
 	mu      sync.Mutex

@@ -176,9 +176,9 @@ func (s *sockets) gone(conns []*Conn) []*Conn {
 	for _, c := range conns {
 		switch {
 		case c.probe != nil:
-			s.polls = append(s.polls, unix.PollFd{Fd: int32(c.fd), Events: unix.POLLRDHUP})
+			s.polls = append(s.polls, unix.PollFd{Fd: int32(c.fd), Events: c.signs()})
 			s.at = append(s.at, c)
-		case closedPlain(c.nc):
+		case !c.switched.Load() && closedPlain(c.nc):
 			s.found = append(s.found, c)
 		}
 	}
@@ -197,12 +197,20 @@ func (s *sockets) gone(conns []*Conn) []*Conn {
 	return s.found
 }
 
+// signs are the events of a client that has gone, besides POLLHUP and POLLERR.
+func (c *Conn) signs() int16 {
+	if c.switched.Load() {
+		return 0
+	}
+	return unix.POLLRDHUP
+}
+
 // closed asks again, while the descriptor cannot be given to another connection.
 func (c *Conn) closed() (is bool) {
 	err := c.probe.Control(func(fd uintptr) {
-		polls := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		polls := [1]unix.PollFd{{Fd: int32(fd), Events: c.signs()}}
 		n, err := unix.Poll(polls[:], 0)
-		is = err == nil && n == 1 && polls[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+		is = err == nil && n == 1 && polls[0].Revents != 0
 	})
 	return is || err != nil // cut closes a connection that is served; nobody else does
 }

@@ -23,7 +23,7 @@ func (s *sockets) gone(conns []*Conn) []*Conn {
 	clear(s.found)
 	s.found = s.found[:0]
 	for _, c := range conns {
-		if closedPlain(c.nc) || peek(c.nc) {
+		if !c.switched.Load() && (closedPlain(c.nc) || peek(c.nc)) {
 			s.found = append(s.found, c)
 		}
 	}
