@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -44,14 +45,20 @@ func http2Config(p *Port) *http.HTTP2Config {
 
 // http2Conn is what is known of one HTTP/2 connection.
 type http2Conn struct {
+	tls *tls.ConnectionState // of a connection that is metered; nil: none is spoken
+
 	mu       sync.Mutex
 	forgiven time.Time // when all requests that were cancelled will be
 }
 
 type http2Key struct{}
 
-func withHTTP2Conn(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, http2Key{}, new(http2Conn))
+func withHTTP2Conn(ctx context.Context, nc net.Conn) context.Context {
+	c := new(http2Conn)
+	if m, ok := nc.(*metered); ok {
+		c.tls = m.tls()
+	}
+	return context.WithValue(ctx, http2Key{}, c)
 }
 
 // cancelled counts a request that was begun and given up: by RST_STREAM
@@ -85,6 +92,9 @@ func (r *Router) handleHTTP2(w http.ResponseWriter, req *http.Request, p *Port) 
 		w.Header().Set("Connection", "close") // net/http sends GOAWAY for it, and closes after the streams that run
 		r.refuse(w, req, p, errCancelled)
 		return
+	}
+	if c.tls != nil { // net/http sees the meter only
+		req.TLS = c.tls
 	}
 	body := &watchedBody{ReadCloser: req.Body}
 	if req.Body != http.NoBody { // which tells that there is none

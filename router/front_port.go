@@ -87,6 +87,7 @@ type Clients struct {
 	held    atomic.Int64 // connections, HTTP/2's too
 	turned  atomic.Int64 // connections too many that are told so
 	crowded quiet
+	floods  quiet
 	conns   sync.WaitGroup
 	serving errgroup.Group
 
@@ -132,6 +133,7 @@ func (r *Router) Clients(p Port) *Clients {
 		},
 		handed: &handover{conns: make(chan net.Conn), done: make(chan struct{})},
 	}
+	c.second.Protocols.SetUnencryptedHTTP2(true) // TLS is ours, and what it carries is metered
 	c.second.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed {
 			c.held.Add(-1)
@@ -141,11 +143,8 @@ func (r *Router) Clients(p Port) *Clients {
 	case p.Redirect != 0:
 	case p.TLS == nil:
 		c.engine.HTTP2 = c.give
-		c.second.Protocols.SetUnencryptedHTTP2(true)
 	default: // by ALPN only (RFC 9113 section 3.3)
 		c.tls = negotiating(p.TLS)
-		c.second.Protocols.SetHTTP2(true)
-		c.second.TLSConfig = c.tls
 	}
 	watching, cancel := context.WithCancel(context.Background())
 	c.watch = cancel
@@ -246,7 +245,9 @@ func (c *Clients) begin(nc net.Conn) net.Conn {
 func (c *Clients) give(nc net.Conn) {
 	now := time.Now()
 	c.given.Store(&now)
-	c.handed.give(nc)
+	c.handed.give(meter(nc, func() {
+		c.floods.warn(c.log, "client closed: it floods its HTTP/2 connection with frames that carry nothing", "client", nc.RemoteAddr().String())
+	}))
 }
 
 // isMethod tells whether a request in the clear may begin so.

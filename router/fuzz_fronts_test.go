@@ -138,6 +138,7 @@ func FuzzFramesToResponse(f *testing.F) {
 	f.Add("HEAD", uint16(200), "content-length: 4", []byte("body"), "", byte(0))
 	f.Add("GET", uint16(204), "", []byte("body"), "x-t: 1", byte(2))
 	f.Add("GET", uint16(103), "link: a", []byte(nil), "", byte(5))
+	f.Add("GET", uint16(313), "0content-length: ", []byte("0"), "0", byte(0))
 	f.Add("GET", uint16(304), "etag: a\ncontent-length: 9", []byte(nil), "", byte(0))
 	f.Add("GET", uint16(101), "upgrade: x", []byte("raw"), "", byte(0))
 	f.Add("GET", uint16(99), "a b: c\nx: a\rb\n: v\ntransfer-encoding: chunked\nconnection: x, close\nx: hop", []byte("b"), "content-length: 5\nx-t: \x01", byte(3))

@@ -250,10 +250,10 @@ var floods = []struct {
 			return c.WriteHeaders(http2.HeadersFrameParam{StreamID: stream + 2})
 		}
 		return c.WriteContinuation(stream+2, false, nil)
-	}, false},
+	}, true},
 	{"SETTINGS", 2000, func(c *h2client, _ uint32, i int) error {
 		return c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i)}, http2.Setting{ID: http2.SettingHeaderTableSize, Val: uint32(i)})
-	}, false},
+	}, true},
 	{"SETTINGS with many in a frame", 10, func(c *h2client, _ uint32, _ int) error {
 		var many []http2.Setting
 		for i := range 2000 {
@@ -266,20 +266,20 @@ var floods = []struct {
 		var data [8]byte
 		binary.BigEndian.PutUint64(data[:], uint64(i))
 		return c.WritePing(false, data)
-	}, false},
-	{"empty DATA", 2000, func(c *h2client, stream uint32, _ int) error { return c.WriteData(stream, false, nil) }, false},
+	}, true},
+	{"empty DATA", 2000, func(c *h2client, stream uint32, _ int) error { return c.WriteData(stream, false, nil) }, true},
 	{"DATA of padding", 2000, func(c *h2client, stream uint32, _ int) error {
 		return c.WriteDataPadded(stream, false, nil, make([]byte, 255))
 	}, false},
 	{"PRIORITY", 2000, func(c *h2client, _ uint32, i int) error {
 		return c.WritePriority(uint32(2*i+1001), http2.PriorityParam{Weight: 1})
-	}, false},
-	{"WINDOW_UPDATE of 1", 2000, func(c *h2client, stream uint32, _ int) error { return c.WriteWindowUpdate(stream, 1) }, false},
+	}, true},
+	{"WINDOW_UPDATE of 1", 2000, func(c *h2client, stream uint32, _ int) error { return c.WriteWindowUpdate(stream, 1) }, true},
 	{"WINDOW_UPDATE of 0", 1, func(c *h2client, _ uint32, _ int) error { return c.WriteWindowUpdate(0, 0) }, true},
 	{"WINDOW_UPDATE that overflows", 2, func(c *h2client, _ uint32, _ int) error { return c.WriteWindowUpdate(0, 1<<31-1) }, true},
 	{"unknown frames", 2000, func(c *h2client, stream uint32, _ int) error {
 		return c.WriteRawFrame(0xbe, 0xff, stream, []byte("grease"))
-	}, false},
+	}, true},
 }
 
 func TestH12Floods(t *testing.T) {
@@ -302,7 +302,7 @@ func TestH12Floods(t *testing.T) {
 				if after := heapInUse(); after > before+8<<20 {
 					w.t.Errorf("the heap held %d bytes before, and %d after", before, after)
 				}
-				if ended := h.goAway && h.code != http2.ErrCodeNo; ended != flood.ends {
+				if ended := h.closed || h.goAway && h.code != http2.ErrCodeNo; ended != flood.ends {
 					w.t.Errorf("the connection was ended: %v, want %v; %v", ended, flood.ends, h.code)
 				}
 				if asked.Load() != 0 || data.Load() != 0 {

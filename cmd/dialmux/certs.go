@@ -106,7 +106,7 @@ func (s *source) read() (changed bool, err error) {
 
 // readRegular reads no pipe, which might give nothing for ever.
 func readRegular(file string) ([]byte, error) {
-	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return nil, fmt.Errorf("%s is no regular file", file)
 	}
 	return os.ReadFile(file) //nolint:gosec // the operator names it

@@ -239,6 +239,35 @@ func TestHalfClose(t *testing.T) {
 }
 
 // A stream on which the client has nothing to say for long is no upload that has stalled.
+// A client measures the connection by PINGs, one after the other for as long as
+// messages come: that is no flood.
+func TestManySmallMessages(t *testing.T) {
+	c := (&service{duplex: func(stream grpc.BidiStreamingServer[request, response]) error {
+		for {
+			switch _, err := stream.Recv(); {
+			case errors.Is(err, io.EOF):
+				return nil
+			case err != nil:
+				return err
+			}
+			if err := stream.Send(&response{}); err != nil {
+				return err
+			}
+		}
+	}}).client(t)
+	stream := duplex(t.Context(), t, c)
+	for range 10_000 {
+		send(t, stream)
+		receive(t, stream)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("the stream ends by %v", err)
+	}
+}
+
 func TestQuietClient(t *testing.T) {
 	const patience = 50 * time.Millisecond
 	r := startRouter(t, patient, router.Port{BodyTimeout: patience})
