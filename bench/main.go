@@ -3,7 +3,7 @@
 //
 // It starts everything itself, on free ports of loopback with its own configuration in a temporary directory, and ends
 // what it started. It wants Linux (/proc), wrk and nginx, and the other proxies, from Debian. `make bench` installs what is
-// missing and runs it; with the defaults that takes about eight minutes.
+// missing and runs it; with the defaults that takes about nine minutes.
 //
 //	bench [flags]                          measure; the tables go to standard output, progress to standard error
 //	bench backend ADDRESS                  the backend behind nginx: Go's net/http
