@@ -75,6 +75,7 @@ endef
 unit: ## every test, with fuzz seeds and the tests that count memory
 	@$(tests)
 	echo '== tests'
+	docker info >/dev/null 2>&1 || echo 'SKIPPED: no docker engine answers, so TestImage does not try the Dockerfile'
 	tests '' '^$$'
 
 grpc: ## gRPC's interop client and server through a router, in a module of their own

@@ -506,18 +506,25 @@ func (k *WorkerKit) staysAlive() {
 	}
 }
 
-func caseDrain(k *WorkerKit) {
-	l := k.link()
-	if k.process == nil {
-		skipf("there is no COMMAND to send SIGTERM")
-	}
-	defer k.retire()
+// drains sends SIGTERM amid an answer, and waits for GOAWAY. The worker is
+// to be retired then, whatever follows.
+func (k *WorkerKit) drains(l *link) *call {
 	c := l.get("/stream?n=20&ms=100")
 	c.awaitBody(1)
 	k.process.signal(syscall.SIGTERM)
 	for l.away == nil {
 		l.step("GOAWAY after SIGTERM")
 	}
+	return c
+}
+
+func caseDrain(k *WorkerKit) {
+	l := k.link()
+	if k.process == nil {
+		skipf("there is no COMMAND to send SIGTERM")
+	}
+	defer k.retire()
+	c := k.drains(l)
 	late := l.get("/echo")
 	late.awaitEnd()
 	if late.reset == nil || late.reset.Code != http2.ErrCodeRefusedStream {
@@ -542,12 +549,7 @@ func caseDrainWelcome(k *WorkerKit) {
 		skipf("there is no COMMAND to send SIGTERM")
 	}
 	defer k.retire()
-	c := l.get("/stream?n=20&ms=100")
-	c.awaitBody(1)
-	k.process.signal(syscall.SIGTERM)
-	for l.away == nil {
-		l.step("GOAWAY after SIGTERM")
-	}
+	k.drains(l)
 	l.away = nil
 	l.renew()
 	for l.away == nil {

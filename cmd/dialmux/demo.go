@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -27,10 +26,7 @@ func demoCommand() *cli.Command {
 		OnUsageError: usageError,
 		ArgValidator: noArguments,
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			if err := s.finish(cmd); err != nil {
-				return err
-			}
-			v, err := open(&s, s.log.logger(os.Stderr))
+			v, err := s.open(cmd)
 			if err != nil {
 				return err
 			}

@@ -77,6 +77,12 @@ func awaitRefusal(t *testing.T, l *listener) {
 }
 
 func TestDrainAnswersWhatTheKernelAccepted(t *testing.T) {
+	drainAnswers(t, ask, func(t *testing.T, nc net.Conn) { answered(t, nc) })
+}
+
+// drainAnswers has clients ask before anything is accepted, and drains.
+func drainAnswers(t *testing.T, ask, answered func(*testing.T, net.Conn)) {
+	t.Helper()
 	l, _ := testListener(t)
 	var clients []net.Conn
 	for range 50 {
@@ -86,7 +92,7 @@ func TestDrainAnswersWhatTheKernelAccepted(t *testing.T) {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { l.drain(t.Context()) })
-	for l.closing.Load() == nil { // and nothing is accepted as yet
+	for l.closing.Load() == nil { // polled: nothing signals it
 		time.Sleep(time.Millisecond)
 	}
 	running.Go(func() {
@@ -139,23 +145,7 @@ func answeredSecond(t *testing.T, nc net.Conn) {
 }
 
 func TestDrainAnswersHTTP2ThatTheKernelAccepted(t *testing.T) {
-	l, _ := testListener(t)
-	var clients []net.Conn
-	for range 50 {
-		nc := connect(t, l)
-		askSecond(t, nc)
-		clients = append(clients, nc)
-	}
-	var running sync.WaitGroup
-	running.Go(func() { l.drain(t.Context()) })
-	for l.closing.Load() == nil { // and nothing is accepted as yet
-		time.Sleep(time.Millisecond)
-	}
-	running.Go(func() { _ = l.serve() })
-	for _, nc := range clients {
-		answeredSecond(t, nc)
-	}
-	running.Wait()
+	drainAnswers(t, askSecond, answeredSecond)
 }
 
 func TestDrainAnswersOnIdleConnections(t *testing.T) {
@@ -194,7 +184,7 @@ func TestDrainAnswersHTTP2OnFreshConnections(t *testing.T) {
 	running.Go(func() { l.drain(t.Context()) })
 	<-l.ended
 	for _, nc := range fresh {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // what is tested: they come one by one, at different times of the drain
 		askSecond(t, nc)
 	}
 	for _, nc := range fresh {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 
 	"github.com/urfave/cli/v3"
 )
@@ -21,10 +20,7 @@ at once. What it cannot do is one line on stderr, and exit code 1.`,
 		OnUsageError: usageError,
 		ArgValidator: noArguments,
 		Action: func(ctx context.Context, cmd *cli.Command) error {
-			if err := s.finish(cmd); err != nil {
-				return err
-			}
-			v, err := open(&s, s.log.logger(os.Stderr))
+			v, err := s.open(cmd)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dialmux/dialmux/internal/zmtp"
@@ -32,6 +33,14 @@ type service struct {
 	admin   *http.Server  // nil: off
 	adminAt *net.TCPListener
 	drain   time.Duration
+}
+
+// open binds what the command line says.
+func (s *settings) open(cmd *cli.Command) (*service, error) {
+	if err := s.finish(cmd); err != nil {
+		return nil, err
+	}
+	return open(s, s.log.logger(os.Stderr))
 }
 
 // open binds what s says, so that what is wrong shows before anything is

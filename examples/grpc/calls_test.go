@@ -273,7 +273,7 @@ func TestQuietClient(t *testing.T) {
 	r := startRouter(t, patient, router.Port{BodyTimeout: patience})
 	r.startWorker((&service{duplex: func(stream grpc.BidiStreamingServer[request, response]) error {
 		for range 2 { // before the answer has begun, and then
-			time.Sleep(2 * patience)
+			time.Sleep(2 * patience) // the silence that is tested: on a slow machine it is longer, and no less allowed
 			if err := stream.Send(&response{}); err != nil {
 				return err
 			}
