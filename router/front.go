@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dialmux/dialmux/frame"
+	"github.com/dialmux/dialmux/internal/http1"
 )
 
 // This file is the front on net/http, for HTTP/2 and for those who embed a
@@ -361,22 +362,14 @@ func (h *handled) settle(whole bool) {
 // other sign of a whole body than an orderly end.
 func (h *handled) abort() {
 	if h.nc != nil {
-		reset(h.nc)
+		http1.Reset(h.nc)
 		return
 	}
 	if h.req.ProtoMajor == 1 {
 		if nc, _, err := h.control().Hijack(); err == nil {
-			reset(nc)
+			http1.Reset(nc)
 			return
 		}
 	}
 	panic(http.ErrAbortHandler)
-}
-
-func reset(nc net.Conn) {
-	under := beneath(nc)
-	if t, ok := under.(interface{ SetLinger(sec int) error }); ok {
-		_ = t.SetLinger(0)
-	}
-	_ = under.Close()
 }

@@ -174,7 +174,7 @@ func (c *Clients) Serve(l net.Listener) error {
 func (c *Clients) survive(nc net.Conn) {
 	if fault := recover(); fault != nil {
 		c.log.Error("panic while a client was served; please report it", "client", nc.RemoteAddr().String(), "fault", fault, "stack", string(debug.Stack()))
-		reset(nc)
+		http1.Reset(nc)
 	}
 }
 

@@ -3,6 +3,8 @@ package router
 import (
 	"context"
 	"net"
+
+	"github.com/dialmux/dialmux/internal/http1"
 )
 
 type clientKey struct{}
@@ -21,17 +23,6 @@ func ConnContext(ctx context.Context, nc net.Conn) context.Context {
 // connection.
 func clientGone(ctx context.Context) func() bool {
 	nc, _ := ctx.Value(clientKey{}).(net.Conn)
-	nc = beneath(nc)
+	nc = http1.Beneath(nc)
 	return func() bool { return nc != nil && closedByPeer(nc) }
-}
-
-// beneath is the connection that others stand around: TLS, for one.
-func beneath(nc net.Conn) net.Conn {
-	for {
-		around, ok := nc.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nc
-		}
-		nc = around.NetConn()
-	}
 }

@@ -71,7 +71,7 @@ func (s *Server) ServeConn(nc net.Conn, h Handler) (handedOver bool) {
 	case handed != nil:
 		s.HTTP2(handed)
 	case c.broken:
-		reset(nc)
+		Reset(nc)
 	default:
 		_ = nc.Close()
 	}
@@ -302,7 +302,7 @@ func (c *Conn) linger() {
 		return
 	}
 	if _, ok := c.nc.(around); ok { // TLS has said goodbye in its own way; now TCP's
-		if w, ok := beneath(c.nc).(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
+		if w, ok := Beneath(c.nc).(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
 			return
 		}
 	}
@@ -316,9 +316,9 @@ func (c *Conn) linger() {
 	}
 }
 
-// reset closes so that the peer sees that something broke off.
-func reset(nc net.Conn) {
-	under := beneath(nc)
+// Reset closes so that the peer sees that something broke off.
+func Reset(nc net.Conn) {
+	under := Beneath(nc)
 	if t, ok := under.(interface{ SetLinger(sec int) error }); ok {
 		_ = t.SetLinger(0)
 	}
@@ -328,8 +328,8 @@ func reset(nc net.Conn) {
 // around is a connection that stands around another one: TLS's, for one.
 type around interface{ NetConn() net.Conn }
 
-// beneath is the connection that all others stand around.
-func beneath(nc net.Conn) net.Conn {
+// Beneath is the connection that all others stand around.
+func Beneath(nc net.Conn) net.Conn {
 	for {
 		outer, ok := nc.(around)
 		if !ok {

@@ -229,7 +229,7 @@ func TestARequestInTheMomentOfTheCut(t *testing.T) {
 	play(t, "tcp", &Server{}, func(s *stage) {
 		left := make(chan struct{})
 		v := s.enter(&leaver{left: left, serve: func(c *Conn) {
-			reset(c.nc) // as cut does, before it sees that a request is served
+			Reset(c.nc) // as cut does, before it sees that a request is served
 			<-left
 			c.Abort()
 		}})

@@ -12,7 +12,7 @@ import (
 // peek tells whether nothing comes any more and nothing is left to read. What a client sent before its end, and nobody has
 // read, hides the end.
 func peek(nc net.Conn) (ended bool) {
-	sc, ok := beneath(nc).(syscall.Conn)
+	sc, ok := Beneath(nc).(syscall.Conn)
 	if !ok {
 		return false
 	}

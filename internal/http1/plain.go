@@ -52,7 +52,7 @@ func (c *Conn) writePlain(pieces [][]byte) error {
 
 // closedPlain asks a connection that can tell whether its peer has closed it.
 func closedPlain(nc net.Conn) bool {
-	if p, ok := beneath(nc).(interface{ PeerClosed() bool }); ok {
+	if p, ok := Beneath(nc).(interface{ PeerClosed() bool }); ok {
 		return p.PeerClosed()
 	}
 	return false

@@ -105,7 +105,7 @@ func (s *Server) add(c *Conn) {
 	cutting := s.cutting
 	s.mu.Unlock()
 	if cutting {
-		reset(c.nc)
+		Reset(c.nc)
 	}
 	notify(s.wake)
 }
@@ -162,7 +162,7 @@ func (s *Server) cut() {
 	conns := slices.Clone(s.conns)
 	s.mu.Unlock()
 	for _, c := range conns {
-		reset(c.nc)
+		Reset(c.nc)
 		c.left()
 	}
 }

@@ -24,7 +24,7 @@ type socket struct {
 }
 
 func (c *Conn) open() {
-	under := beneath(c.nc)
+	under := Beneath(c.nc)
 	c.fd = -1
 	sc, ok := under.(syscall.Conn)
 	if !ok {
