@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -182,7 +183,7 @@ func (c *clientConn) send(p *plan) error {
 
 func (f *front) askHTTP2(p *plan, scheduled time.Time) (o outcome) {
 	o.front = f.name
-	ctx, done := contextUntil(scheduled.Add(deadline))
+	ctx, done := context.WithDeadline(context.Background(), scheduled.Add(deadline))
 	defer done()
 	req, err := http.NewRequestWithContext(ctx, p.kind.method(), "http://"+f.addr+p.target(), nil)
 	if err != nil {
@@ -258,5 +259,5 @@ func (o *outcome) read(resp *http.Response, p *plan, trailers bool) {
 var buffers = sync.Pool{New: func() any { return new([2 * piece]byte) }}
 
 func isTimeout(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errDeadline)
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -30,7 +30,7 @@ func (r *routerProcess) rest() (now rest, err error) {
 	return now, err
 }
 
-// leak compares a router with what it was before the load. The line says both.
+// leak compares a router with what it was before. The line says both.
 func (r *routerProcess) leak(ctx context.Context, before rest) (line string, err error) {
 	var now rest
 	err = r.await(ctx, time.Minute, func() (err error) {
@@ -41,12 +41,12 @@ func (r *routerProcess) leak(ctx context.Context, before rest) (line string, err
 		case now.streams > 0:
 			return fmt.Errorf("router %s: %d streams are left", r.name, now.streams)
 		case now.Goroutines > before.Goroutines+spareGoroutines:
-			return fmt.Errorf("router %s: %d goroutines, %d before the load", r.name, now.Goroutines, before.Goroutines)
+			return fmt.Errorf("router %s: %d goroutines, %d before", r.name, now.Goroutines, before.Goroutines)
 		case now.HeapLive > before.HeapLive+spareHeap:
-			return fmt.Errorf("router %s: %d bytes of live heap, %d before the load", r.name, now.HeapLive, before.HeapLive)
+			return fmt.Errorf("router %s: %d bytes of live heap, %d before", r.name, now.HeapLive, before.HeapLive)
 		}
 		return nil
 	})
-	return fmt.Sprintf("router %s: %d streams, %d goroutines (%d before the load), %d KiB of live heap (%d before the load)",
+	return fmt.Sprintf("router %s: %d streams, %d goroutines (%d before), %d KiB of live heap (%d before)",
 		r.name, now.streams, now.Goroutines, before.Goroutines, now.HeapLive>>10, before.HeapLive>>10), err
 }

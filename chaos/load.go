@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-var errDeadline = errors.New("the request's deadline has passed")
-
-func contextUntil(t time.Time) (context.Context, context.CancelFunc) {
-	return context.WithDeadlineCause(context.Background(), t, errDeadline)
-}
-
 // load is an open-loop client: requests leave when they are due, whatever has
 // become of those before, and their time counts from when they were due.
 type load struct {
@@ -36,6 +30,20 @@ type window struct {
 	factor float64       // on the rate; 0: 1
 	slow   kind          // see makePlan
 	linger time.Duration // see makePlan
+}
+
+// during sends while do runs, and leaves no connection behind.
+func (l *load) during(ctx context.Context, do func(ctx context.Context) error) error {
+	sending, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { l.run(sending) })
+	err := do(ctx)
+	stop()
+	running.Wait()
+	for _, f := range l.fronts {
+		f.close()
+	}
+	return err
 }
 
 // run sends until ctx ends, and waits for what is on its way.

@@ -186,13 +186,18 @@ func (c *settings) againstDialmux(ctx context.Context, chosen []fault, progress 
 	var before []rest
 	var fronts []*front
 	for _, r := range s.routers {
-		now, err := r.rest()
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		before, fronts = append(before, now), append(fronts, newFront(r.name, r.clients, true))
+		fronts = append(fronts, newFront(r.name, r.clients, true))
 	}
-	rows, err = s.serve(ctx, c.seed, c.rate, fronts, chosen, c.duration)
+	rows, err = s.serve(ctx, c.seed, c.rate, fronts, chosen, c.duration, func() error {
+		for _, r := range s.routers {
+			now, err := r.rest()
+			if err != nil {
+				return err
+			}
+			before = append(before, now)
+		}
+		return nil
+	})
 	if err == nil {
 		for i, r := range s.routers {
 			line, leak := r.leak(ctx, before[i])

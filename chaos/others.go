@@ -164,7 +164,7 @@ func againstOther(ctx context.Context, o *other, bin programs, seed uint64, rate
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	fmt.Fprintf(report, "== %s, %v\n", o.name, duration)
-	rows, err = s.serve(ctx, seed, rate, []*front{f}, only, duration)
+	rows, err = s.serve(ctx, seed, rate, []*front{f}, only, duration, func() error { return nil })
 	err = errors.Join(err, s.leave())
 	s.book.close()
 	return rows, err

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -162,8 +161,9 @@ func (s *stage) settled(ctx context.Context) error {
 	})
 }
 
-// serve puts load on the stage, and faults, until the time is up.
-func (s *stage) serve(ctx context.Context, seed uint64, rate float64, fronts []*front, faults []fault, duration time.Duration) ([]*row, error) {
+// serve puts load on the stage, and faults, until the time is up. A first
+// short load makes it warm; rested is called when that is over.
+func (s *stage) serve(ctx context.Context, seed uint64, rate float64, fronts []*front, faults []fault, duration time.Duration, rested func() error) ([]*row, error) {
 	rows := []*row{{fault: quiet.name}}
 	for i := range faults {
 		rows = append(rows, &row{fault: faults[i].name})
@@ -171,16 +171,13 @@ func (s *stage) serve(ctx context.Context, seed uint64, rate float64, fronts []*
 	s.load = &load{seed: seed, rate: rate, fronts: fronts, book: s.book}
 	calm := &window{fault: &quiet, row: rows[0]}
 	s.load.now.Store(calm)
-	sending, stop := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { s.load.run(sending) })
-	err := s.torment(ctx, rand.New(rand.NewPCG(seed, 1<<41)), calm, faults, rows[1:], time.Now().Add(duration))
-	stop()
-	running.Wait()
-	for _, f := range fronts {
-		f.close()
+	warmUp := func(ctx context.Context) error { return sleep(ctx, min(duration/10, 5*time.Second)) }
+	if err := errors.Join(s.load.during(ctx, warmUp), rested()); err != nil {
+		return rows, err
 	}
-	return rows, err
+	return rows, s.load.during(ctx, func(ctx context.Context) error {
+		return s.torment(ctx, rand.New(rand.NewPCG(seed, 1<<41)), calm, faults, rows[1:], time.Now().Add(duration))
+	})
 }
 
 // torment lets one fault after the other have its way, all of them in random
