@@ -171,7 +171,7 @@ func (c *clientConn) send(p *plan) error {
 		return err
 	}
 	for len(body) > 0 {
-		drip := body[:min(len(body), 1<<10)]
+		drip := body[:min(len(body), 2<<10)]
 		if _, err := c.Write(drip); err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (o *outcome) read(resp *http.Response, p *plan, trailers bool) {
 	defer buffers.Put(buf)
 	in, want := buf[:piece], buf[piece:]
 	if p.kind == slowReader {
-		in = in[:4<<10]
+		in = in[:8<<10]
 	}
 	at := 0
 	for {

@@ -17,7 +17,7 @@ type fault struct {
 	restarts  bool // a router's: clients may try the other one
 	anywhere  bool // it can be done to proxies that dial their backends, too
 	overloads bool
-	slow      kind // what every fourth request is
+	slow      kind // what every sixteenth request is
 	// inject does it, and undoes it, and says what it did.
 	inject func(ctx context.Context, s *stage, draw *rand.Rand) (what string, err error)
 }

@@ -166,14 +166,29 @@ func (c *settings) torment(ctx context.Context, command string, out, progress io
 			fmt.Fprintln(out, line)
 		}
 	}
-	const most = 20
-	for _, v := range violations[:min(len(violations), most)] {
+	for _, v := range sample(violations) {
 		fmt.Fprintf(out, "\n%v\n", v)
 	}
 	if n := len(violations); n > 0 {
 		err = errors.Join(fmt.Errorf("%d promises were broken, seed %d", n, c.seed), err)
 	}
 	return err
+}
+
+// sample is the first violations, of each sort some.
+func sample(all []violation) (some []violation) {
+	const most, mostAlike = 20, 4
+	type sort struct {
+		breach breach
+		fault  string
+	}
+	seen := map[sort]int{}
+	for _, v := range all {
+		if seen[sort{v.breach, v.fault}]++; seen[sort{v.breach, v.fault}] <= mostAlike && len(some) < most {
+			some = append(some, v)
+		}
+	}
+	return some
 }
 
 // againstDialmux returns rows once there are some, whatever happens later.

@@ -67,7 +67,7 @@ type plan struct {
 	http2  bool
 }
 
-// makePlan draws a plan. slow is the kind that every fourth request is, if it
+// makePlan draws a plan. slow is the kind that every sixteenth request is, if it
 // is one of the slow ones; linger is how long every handler takes, if above 0.
 func makePlan(seed uint64, number uint32, slow kind, linger time.Duration) plan {
 	draw := rand.New(rand.NewPCG(seed, uint64(number)))
@@ -75,7 +75,7 @@ func makePlan(seed uint64, number uint32, slow kind, linger time.Duration) plan 
 	for at := draw.IntN(100); at >= shares[p.kind]; p.kind++ {
 		at -= shares[p.kind]
 	}
-	if (slow == slowReader || slow == slowWriter) && draw.IntN(4) == 0 {
+	if (slow == slowReader || slow == slowWriter) && draw.IntN(16) == 0 {
 		p.kind = slow
 	}
 	switch p.kind {
