@@ -24,7 +24,7 @@ type rest struct {
 func (r *routerProcess) rest() (now rest, err error) {
 	var table router.StreamTable
 	if err = r.ask("/streams", &table); err == nil {
-		now.streams = table.Waiting + table.Open
+		now.streams = table.Waiting + table.Open + table.Done
 		err = r.ask("/runtime", &now.RuntimeStatus)
 	}
 	return now, err

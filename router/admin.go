@@ -39,9 +39,16 @@ type StreamStatus struct {
 
 // StreamTable is what /streams shows.
 type StreamTable struct {
-	Waiting int            `json:"waiting"`
-	Open    int            `json:"open"`
-	Dropped uint64         `json:"dropped_frames"` // frames for streams that were not open
+	Waiting int    `json:"waiting"`
+	Open    int    `json:"open"`
+	Done    int    `json:"done"`           // answers that are whole here, and go on to slow clients
+	Dropped uint64 `json:"dropped_frames"` // frames for streams that were not open
+
+	// What became of requests whose workers were lost, since the start.
+	Retried     uint64 `json:"retried"`     // sent to another worker
+	Quarantined uint64 `json:"quarantined"` // given up: they took two workers down
+	Unretried   uint64 `json:"unretried"`   // given up: a fifth of all requests was being sent again
+
 	Streams []StreamStatus `json:"streams"`
 }
 
@@ -80,20 +87,7 @@ func (r *Router) Admin() http.Handler {
 	return mux
 }
 
-// RuntimeStatus is what /runtime shows.
-type RuntimeStatus struct {
-	Goroutines int    `json:"goroutines"`
-	HeapLive   uint64 `json:"heap_live_bytes"`
-}
-
-// readRuntime collects twice: a sync.Pool keeps what it has through one collection.
-func readRuntime() RuntimeStatus {
-	runtime.GC()
-	runtime.GC()
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
-	return RuntimeStatus{Goroutines: runtime.NumGoroutine(), HeapLive: live[0].Value.Uint64()}
-}
+const cancelled = "cancelled"
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
@@ -137,7 +131,10 @@ func (p *peer) state() string {
 
 // Streams lists the requests that wait or run.
 func (r *Router) Streams() StreamTable {
-	t := StreamTable{Streams: []StreamStatus{}, Dropped: r.dropped.Load()}
+	t := StreamTable{
+		Streams: []StreamStatus{}, Dropped: r.dropped.Load(),
+		Retried: r.retries.again.Load(), Quarantined: r.retries.quarantined.Load(), Unretried: r.retries.refused.Load(),
+	}
 	r.pool.mu.Lock()
 	for i := range r.pool.room {
 		for s := r.pool.room[i].head; s != nil; s = s.after {
@@ -153,6 +150,13 @@ func (r *Router) Streams() StreamTable {
 		t.Streams = append(t.Streams, p.openStreams()...)
 	}
 	t.Open = len(t.Streams) - t.Waiting
+	t.Done = int(r.active.Load()) - t.Waiting
+	for i := range t.Streams[t.Waiting:] {
+		if t.Streams[t.Waiting+i].State != cancelled {
+			t.Done--
+		}
+	}
+	t.Done = max(t.Done, 0) // the counts are of different moments
 	slices.SortStableFunc(t.Streams[t.Waiting:], func(a, b StreamStatus) int { return cmp.Compare(a.Stream, b.Stream) })
 	return t
 }
@@ -169,14 +173,11 @@ func (p *peer) openStreams() (out []StreamStatus) {
 	}
 	p.mu.Unlock()
 	for _, o := range open {
-		st := StreamStatus{State: "cancelled"}
+		st := StreamStatus{State: cancelled}
 		if o.s != nil {
 			o.s.mu.Lock()
 			if o.s.id == o.id {
-				st = o.s.status("sent")
-				if o.s.begun {
-					st.State = "begun"
-				}
+				st = o.s.status(o.s.ledger.phase.String())
 			}
 			o.s.mu.Unlock()
 		}
@@ -184,4 +185,19 @@ func (p *peer) openStreams() (out []StreamStatus) {
 		out = append(out, st)
 	}
 	return out
+}
+
+// RuntimeStatus is what /runtime shows.
+type RuntimeStatus struct {
+	Goroutines int    `json:"goroutines"`
+	HeapLive   uint64 `json:"heap_live_bytes"`
+}
+
+// readRuntime collects twice: a sync.Pool keeps what it has through one collection.
+func readRuntime() RuntimeStatus {
+	runtime.GC()
+	runtime.GC()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return RuntimeStatus{Goroutines: runtime.NumGoroutine(), HeapLive: live[0].Value.Uint64()}
 }

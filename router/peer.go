@@ -153,6 +153,7 @@ func (p *peer) send(s *stream) error {
 	if err == nil {
 		p.streams[id] = s
 		s.peer, s.id, s.worker = p, id, p.name()
+		s.ledger.phase = sent
 		s.touch()
 	}
 	p.mu.Unlock()

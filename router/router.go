@@ -104,7 +104,8 @@ type Router struct {
 	pool    *pool
 	streams atomic.Uint64 // the last stream number given out
 	budget  atomic.Int64  // bytes left for gathered bodies
-	spares  sync.Pool     // streams whose requests are over
+	retries retries
+	spares  sync.Pool // streams whose requests are over
 	peers   sync.WaitGroup
 
 	handshakes, refusals, unserved quiet
@@ -172,6 +173,7 @@ func New(cfg Config) (*Router, error) {
 	}
 	r.streams.Store(uint64(time.Now().UnixMicro()))
 	r.budget.Store(cfg.GatherBudget)
+	r.retries.init()
 	return r, nil
 }
 
