@@ -95,9 +95,9 @@ func (e *entry) refusal() string {
 func (e *entry) strict() bool { return e.start.fault.harmless && e.end.fault.harmless }
 
 // quarantined tells the two reasons for which the router gives up what it could
-// send again.
+// send again: it took two workers down, or too much is sent again already.
 func quarantined(proxyStatus string) bool {
-	return strings.Contains(proxyStatus, "two workers were lost") || strings.Contains(proxyStatus, "retry budget")
+	return strings.Contains(proxyStatus, "two workers were lost") || strings.Contains(proxyStatus, "too many requests are sent again")
 }
 
 // evidence is what one wants to know of a request that went wrong.
