@@ -111,7 +111,7 @@ func (r *routerProcess) limitDescriptors(room int) (restore func() error, err er
 		}
 	}
 	set := func(soft string) error {
-		out, err := exec.Command("prlimit", "--pid", strconv.Itoa(pid), "--nofile="+soft+":").CombinedOutput()
+		out, err := exec.Command("prlimit", "--pid", strconv.Itoa(pid), "--nofile="+soft+":").CombinedOutput() //nolint:gosec // numbers
 		if err != nil {
 			return fmt.Errorf("prlimit (of util-linux): %w: %s", err, out)
 		}

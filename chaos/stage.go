@@ -137,7 +137,7 @@ func (s *stage) settled(ctx context.Context) error {
 		for _, w := range s.workers {
 			select {
 			case <-w.ended:
-				return permanent{fmt.Errorf("%s ended: %v\n%s", w.name, w.cmd.ProcessState, tail(w.process.log))}
+				return permanent{fmt.Errorf("%s ended: %v\n%s", w.name, w.cmd.ProcessState, tail(w.log))}
 			default:
 			}
 			if w.ready != nil {
