@@ -103,10 +103,14 @@ func (b *book) settle(e *entry) {
 	b.violations = append(b.violations, found...)
 }
 
+// met tells whether such a fault had its way while e was under way.
+func (e *entry) met(is func(*fault) bool) bool { return e.end.since(e.start, is) }
+
 // row is where e counts: that of the fault that it met last.
 func (e *entry) row() *row {
-	if e.end.fault == &quiet {
-		return e.start.row
+	last := e.end
+	for last.fault == &quiet && last != e.start {
+		last = last.before
 	}
-	return e.end.row
+	return last.row
 }

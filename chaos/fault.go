@@ -152,7 +152,7 @@ func fillDisk(ctx context.Context, s *stage, draw *rand.Rand) (string, error) {
 func exhaustDescriptors(ctx context.Context, s *stage, draw *rand.Rand) (what string, err error) {
 	r := s.routers[draw.IntN(len(s.routers))]
 	const room, idle = 4, 64
-	restore, err := r.limitDescriptors(room)
+	limit, restore, err := r.limitDescriptors(room)
 	if err != nil {
 		return "", err
 	}
@@ -164,9 +164,15 @@ func exhaustDescriptors(ctx context.Context, s *stage, draw *rand.Rand) (what st
 		}
 		held = append(held, c)
 	}
+	err = poll(ctx, 5*time.Second, func() error {
+		if open, err := r.descriptors(); err != nil || open < limit {
+			return fmt.Errorf("router %s has %d descriptors open of %d, so they are not exhausted (%v)", r.name, open, limit, err)
+		}
+		return nil
+	})
 	w := s.pick(draw, anyOf)
 	w.kill()
-	err = errors.Join(w.start(), sleep(ctx, 3*time.Second))
+	err = errors.Join(err, w.start(), sleep(ctx, 3*time.Second))
 	for _, c := range held {
 		_ = c.Close()
 	}

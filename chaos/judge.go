@@ -79,7 +79,7 @@ func (e *entry) refusal() string {
 	}
 	promised := e.plan.kind.repeatable() && e.plan.kind.kept()
 	switch {
-	case o.status == http.StatusServiceUnavailable && (e.start.fault.refuses || e.end.fault.refuses):
+	case o.status == http.StatusServiceUnavailable && e.met(func(f *fault) bool { return f.refuses }):
 		return ""
 	case o.status == http.StatusBadGateway && quarantined(o.proxyStatus):
 		return ""
@@ -92,7 +92,7 @@ func (e *entry) refusal() string {
 }
 
 // strict tells that nothing goes on that could cost any request its answer.
-func (e *entry) strict() bool { return e.start.fault.harmless && e.end.fault.harmless }
+func (e *entry) strict() bool { return !e.met(func(f *fault) bool { return !f.harmless }) }
 
 // quarantined tells the two reasons for which the router gives up what it could
 // send again: it took two workers down, or too much is sent again already.

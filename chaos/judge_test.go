@@ -96,6 +96,24 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// A fault between two quiet times is remembered.
+func TestJudgeWindows(t *testing.T) {
+	var l load
+	calm := window{fault: &quiet, row: &row{fault: quiet.name}}
+	l.enter(calm)
+	b, start := newBook(), l.now.Load()
+	for n := range uint32(2) {
+		b.leaves(&plan{number: n, kind: getLong}, start, someTime)
+	}
+	b.returns(0, l.now.Load(), outcome{status: 200, end: inASecond})
+	l.enter(window{fault: &killing, row: &row{fault: killing.name}})
+	l.enter(calm)
+	b.returns(1, l.now.Load(), outcome{status: 200, end: inASecond})
+	if got := b.close(); len(got) != 1 || !strings.Contains(got[0].text, "request 0: ") || got[0].fault != quiet.name {
+		t.Errorf("got %v, want a complaint about request 0: no fault was there when it broke off", got)
+	}
+}
+
 // What must not be repeated is not even begun by a worker that comes late.
 func TestJudgeLongAfter(t *testing.T) {
 	b, w := newBook(), &window{fault: &killing, row: &row{}}

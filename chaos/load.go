@@ -17,7 +17,7 @@ type load struct {
 	rate   float64 // requests per second
 	fronts []*front
 	book   *book
-	now    atomic.Pointer[window] // what is going on
+	now    atomic.Pointer[window] // what is going on; set by enter
 
 	number   uint32 // of the last request; owned by run
 	requests sync.WaitGroup
@@ -25,11 +25,32 @@ type load struct {
 
 // window is the time in which a fault, or none, has its way.
 type window struct {
+	before *window // the one that it followed
 	fault  *fault
 	row    *row          // of the report
 	factor float64       // on the rate; 0: 1
 	slow   kind          // see makePlan
 	linger time.Duration // see makePlan
+}
+
+// enter begins a window.
+func (l *load) enter(w window) {
+	w.before = l.now.Load()
+	l.now.Store(&w)
+}
+
+// since tells whether one of the windows from start to w, which both count, is
+// of such a fault.
+func (w *window) since(start *window, is func(*fault) bool) bool {
+	for ; w != nil; w = w.before {
+		if is(w.fault) {
+			return true
+		}
+		if w == start {
+			break
+		}
+	}
+	return false
 }
 
 // during sends while do runs, and leaves no connection behind.
@@ -71,7 +92,7 @@ func (l *load) send(p plan, w *window, due time.Time) {
 	at := int(p.number) % len(l.fronts)
 	o := l.fronts[at].ask(&p, due)
 	// The client's own retry: where a router restarts, and nothing has come.
-	if o.status == 0 && !o.hung && p.kind.repeatable() && len(l.fronts) > 1 && (w.fault.restarts || l.now.Load().fault.restarts) {
+	if o.status == 0 && !o.hung && p.kind.repeatable() && len(l.fronts) > 1 && l.now.Load().since(w, func(f *fault) bool { return f.restarts }) {
 		first := o.err
 		o = l.fronts[(at+1)%len(l.fronts)].ask(&p, due)
 		o.retried = true

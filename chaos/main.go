@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	c := settings{only: regexp.MustCompile("")}
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.DurationVar(&c.duration, "duration", 30*time.Minute, "how long Dialmux is tormented; the last fault may take half a minute longer")
-	flags.DurationVar(&c.othersFor, "others-duration", 0, "how long each other proxy is tormented (default: a tenth of -duration, two minutes at least)")
+	flags.DurationVar(&c.othersFor, "others-duration", 0, "how long each other proxy is tormented (default: a tenth of -duration, three minutes at least)")
 	flags.Float64Var(&c.rate, "rate", 600, "requests a second, on average; twice that under overload")
 	flags.Uint64Var(&c.seed, "seed", 0, "repeat the order of requests and faults of the run that printed this number (default: random)")
 	flags.StringVar(&c.dialmux, "dialmux", "bin/dialmux", "the dialmux `program`")
@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		c.seed = 1 + rand.Uint64N(1<<32)
 	}
 	if c.othersFor == 0 {
-		c.othersFor = max(c.duration/10, 2*time.Minute)
+		c.othersFor = max(c.duration/10, 3*time.Minute)
 	}
 	if err := c.resolve(); err != nil {
 		return err

@@ -89,6 +89,10 @@ backend servers
 	},
 }
 
+// forgiven is how long nginx holds a failure against a backend, and some: a
+// second fault meanwhile leaves it without any.
+const forgiven = 11 * time.Second
+
 // errAbsent says that a proxy is not installed.
 var errAbsent = errors.New("not installed: make chaos-deps installs it")
 
@@ -100,7 +104,7 @@ func openOther(ctx context.Context, o *other, bin programs, report io.Writer) (s
 			return nil, nil, errAbsent
 		}
 	}
-	s = &stage{programs: bin, report: report, book: newBook(), slots: 2 * backendSlots}
+	s = &stage{programs: bin, report: report, book: newBook(), slots: 2 * backendSlots, pause: forgiven}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())

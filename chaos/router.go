@@ -91,16 +91,16 @@ func (r *routerProcess) settled(names map[string]int) error {
 }
 
 // limitDescriptors leaves room for so many more than it has now, and returns
-// what takes the limit away.
-func (r *routerProcess) limitDescriptors(room int) (restore func() error, err error) {
+// how many that makes, and what takes the limit away.
+func (r *routerProcess) limitDescriptors(room int) (limit int, restore func() error, err error) {
 	pid := r.cmd.Process.Pid
-	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	open, err := r.descriptors()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	var hard string
 	for line := range strings.Lines(string(limits)) {
@@ -117,7 +117,14 @@ func (r *routerProcess) limitDescriptors(room int) (restore func() error, err er
 		}
 		return nil
 	}
-	return func() error { return set(hard) }, set(strconv.Itoa(len(open) + room))
+	limit = open + room
+	return limit, func() error { return set(hard) }, set(strconv.Itoa(limit))
+}
+
+// descriptors counts those that are open.
+func (r *routerProcess) descriptors() (int, error) {
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.cmd.Process.Pid))
+	return len(open), err
 }
 
 // workerProcess is a worker, or the backend of another proxy.

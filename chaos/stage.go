@@ -35,7 +35,8 @@ type stage struct {
 	proxy   *process // another proxy; nil: routers
 	routers []*routerProcess
 	workers []*workerProcess
-	slots   int // of all workers, on all routers
+	slots   int           // of all workers, on all routers
+	pause   time.Duration // between faults, at least
 }
 
 // errNoPython says what is missing for two of the five kinds of worker.
@@ -46,7 +47,7 @@ const python = "/usr/bin/python3"
 // openDialmux starts two routers and ten links of workers: three on Go's SDK
 // and one in Python, which dial both, and a REP each.
 func openDialmux(ctx context.Context, bin programs, rate float64, report io.Writer) (s *stage, err error) {
-	s = &stage{programs: bin, report: report, book: newBook()}
+	s = &stage{programs: bin, report: report, book: newBook(), pause: time.Second}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -169,8 +170,8 @@ func (s *stage) serve(ctx context.Context, seed uint64, rate float64, fronts []*
 		rows = append(rows, &row{fault: faults[i].name})
 	}
 	s.load = &load{seed: seed, rate: rate, fronts: fronts, book: s.book}
-	calm := &window{fault: &quiet, row: rows[0]}
-	s.load.now.Store(calm)
+	calm := window{fault: &quiet, row: rows[0]}
+	s.load.enter(calm)
 	warmUp := func(ctx context.Context) error { return sleep(ctx, min(duration/10, 5*time.Second)) }
 	if err := errors.Join(s.load.during(ctx, warmUp), rested()); err != nil {
 		return rows, err
@@ -182,26 +183,26 @@ func (s *stage) serve(ctx context.Context, seed uint64, rate float64, fronts []*
 
 // torment lets one fault after the other have its way, all of them in random
 // order, then again.
-func (s *stage) torment(ctx context.Context, draw *rand.Rand, calm *window, faults []fault, rows []*row, end time.Time) error {
+func (s *stage) torment(ctx context.Context, draw *rand.Rand, calm window, faults []fault, rows []*row, end time.Time) error {
 	for {
 		for _, i := range draw.Perm(len(faults)) {
 			f := &faults[i]
-			pause := time.Second + time.Duration(draw.IntN(1000))*time.Millisecond
+			pause := s.pause + upTo(draw, time.Second)
 			if err := sleep(ctx, min(pause, time.Until(end))); err != nil {
 				return err
 			}
 			if !time.Now().Before(end) {
 				return nil
 			}
-			w := &window{fault: f, row: rows[i], slow: f.slow}
+			w := window{fault: f, row: rows[i], slow: f.slow}
 			if f.overloads {
 				w.factor, w.linger = 2, time.Duration(float64(s.slots)/s.load.rate*float64(time.Second))
 			}
 			began := time.Now()
-			s.load.now.Store(w)
+			s.load.enter(w)
 			what, err := f.inject(ctx, s, draw)
 			if err == nil {
-				s.load.now.Store(&window{fault: f, row: rows[i]})
+				s.load.enter(window{fault: f, row: rows[i]})
 				err = s.settled(ctx)
 			}
 			if err == nil {
@@ -210,7 +211,7 @@ func (s *stage) torment(ctx context.Context, draw *rand.Rand, calm *window, faul
 			if err != nil {
 				return fmt.Errorf("%s (%s): %w", f.name, what, err)
 			}
-			s.load.now.Store(calm)
+			s.load.enter(calm)
 			rows[i].injected++
 			fmt.Fprintf(s.report, "%s %-14s %s, settled after %v\n", stamp(began), f.name, what, time.Since(began).Round(10*time.Millisecond))
 		}
