@@ -188,6 +188,9 @@ func (x *exchange) sendHead() error {
 func (x *exchange) switchOver() error {
 	x.begun, x.raw, x.bodyOK, x.left = true, true, true, -1
 	x.r.upgraded.Add(1)
+	x.s.mu.Lock()
+	x.s.relax()
+	x.s.mu.Unlock()
 	if err := x.c.upgrade(&x.head, x.s.request.protocol); err != nil {
 		return err
 	}
@@ -232,6 +235,15 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 	h.fields.Add("via", x.version.via())
 	h.fields.Add("proxy-status", f.proxyStatus())
 	body := "dialmux: " + f.reason + "\n"
+	if q := &x.s.request; q.grpc && (f == errLate || f == errLateWaiting) { // 504 would be UNAVAILABLE to its client
+		h.fields.Reset()
+		h.fields.Add("content-type", "application/grpc")
+		h.fields.Add("grpc-status", "4") // DEADLINE_EXCEEDED
+		h.fields.Add("grpc-message", f.reason)
+		h.fields.Add("proxy-status", f.proxyStatus())
+		h.status, h.length, h.close = 200, 0, unread || x.r.draining.Load()
+		return x.c.begin(h) == nil && x.c.finish(frame.Fields{}) == nil
+	}
 	h.status, h.length, h.close = f.status, int64(len(body)), unread || x.r.draining.Load()
 	if x.c.begin(h) != nil {
 		return false
