@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"strconv"
 	"sync"
 
 	"golang.org/x/net/http2"
@@ -227,7 +228,12 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 	h.fields.Add("content-type", "text/plain; charset=utf-8")
 	h.fields.Add("cache-control", "no-store")
 	if f.retry {
-		h.fields.Add("retry-after", "1")
+		seconds := int64(1)
+		if f == errQueueFull || f == errQueueWait {
+			seconds = x.r.pool.retryAfter(x.r.cfg.QueueWait)
+		}
+		var digits [20]byte
+		h.fields.AddBytes([]byte("retry-after"), strconv.AppendInt(digits[:0], seconds, 10))
 	}
 	if f.status == 405 { // RFC 9110 section 15.5.6
 		h.fields.Add("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
