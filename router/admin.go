@@ -42,6 +42,7 @@ type StreamTable struct {
 	Waiting int    `json:"waiting"`
 	Open    int    `json:"open"`
 	Done    int    `json:"done"`           // answers that are whole here, and go on to slow clients
+	Memory  int64  `json:"memory_bytes"`   // taken of MaxMemory
 	Dropped uint64 `json:"dropped_frames"` // frames for streams that were not open
 
 	// What became of requests whose workers were lost, since the start.
@@ -132,7 +133,7 @@ func (p *peer) state() string {
 // Streams lists the requests that wait or run.
 func (r *Router) Streams() StreamTable {
 	t := StreamTable{
-		Streams: []StreamStatus{}, Dropped: r.dropped.Load(),
+		Streams: []StreamStatus{}, Dropped: r.dropped.Load(), Memory: r.cfg.MaxMemory - r.memory.left.Load(),
 		Retried: r.retries.again.Load(), Quarantined: r.retries.quarantined.Load(), Unretried: r.retries.refused.Load(),
 	}
 	r.pool.mu.Lock()

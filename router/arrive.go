@@ -28,6 +28,11 @@ func (s *stream) arrive(id uint64, f *frame.Frame) error {
 		s.detach()
 		s.upload.stop()
 	}
+	if !s.account() {
+		if p, id := s.drop(); p != nil {
+			p.abort(id, http2.ErrCodeEnhanceYourCalm, errMemory.reason)
+		}
+	}
 	s.poke()
 	return nil
 }
@@ -139,17 +144,13 @@ func (s *stream) arriveReply(id uint64, status int, fields frame.Fields, body []
 	if s.id != id {
 		return
 	}
-	if !s.reserve(int64(len(body)) - frame.ResponseWindow) {
-		s.detach()
-		s.err = errBudget
-		s.poke()
-		return
-	}
 	s.keepHead(status, fields)
 	s.body.add(body)
 	s.got = uint64(len(body))
 	s.ledger.phase, s.final, s.ended = done, true, true
-	s.detach()
+	if s.detach(); !s.account() {
+		s.drop()
+	}
 	s.upload.stop()
 	s.poke()
 }

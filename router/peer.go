@@ -341,6 +341,7 @@ func (p *peer) receiveStream(f *frame.Frame) {
 		return
 	}
 	if s != nil {
+		p.r.memory.relieve()
 		if err := s.arrive(f.Stream, f); err != nil {
 			se, _ := errors.AsType[frame.StreamError](err)
 			p.blame(s, se)

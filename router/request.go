@@ -115,6 +115,18 @@ func (in *intake) field(name, value []byte) {
 	case "trailer":
 		in.announced(value)
 		return
+	case "request-timeout":
+		if d, ok := frame.ParseRequestTimeout(value); ok {
+			in.q.timed = true
+			in.q.limit(d)
+			return
+		}
+	case "grpc-timeout":
+		if d, ok := frame.ParseGRPCTimeout(value); ok {
+			in.q.grpcTimed = true
+			in.q.limit(d)
+			return
+		}
 	case "idempotency-key": // draft-ietf-httpapi-idempotency-key-header: who takes it tells a repetition by it
 		in.q.repeatable = in.q.repeatable || len(value) > 0
 	case "content-type":
@@ -228,7 +240,7 @@ func (in *intake) end() *failure {
 	} else {
 		f.AddBytes([]byte("via"), joined(in.via, []byte(a.version.via())))
 	}
-	if f.Size()+64 > frame.MaxHead {
+	if f.Size()+64+timeoutFields > frame.MaxHead {
 		return &failure{431, "the request's header is larger than 64 KiB", false}
 	}
 	return nil

@@ -43,6 +43,7 @@ type stream struct {
 	// Set by the front before open, and constant after.
 	request request
 	arrived time.Time
+	alarm   *time.Timer // calls overdue; nil until needed
 
 	// Guarded by pool.mu.
 	only    int // anyWorker or nativeOnly
@@ -61,12 +62,14 @@ type stream struct {
 	peer   *peer  // on which the stream is open; nil: waiting, or done
 	id     uint64 // on that peer
 	ledger ledger
-	since  uint64 // r.beats when it was sent, or its body's end was
-	err    error  // why the stream is over: one that retry knows, or what next returns
-	worker string // who answers
+	until  time.Time // the request's deadline; zero: it has none
+	since  uint64    // r.beats when it was sent, or its body's end was
+	err    error     // why the stream is over: one that retry knows, or what next returns
+	worker string    // who answers
 
 	upload   upload
-	reserved int64 // of the router's budget, for bodies to and from REP workers
+	reserved int64     // of the router's memory
+	progress time.Time // when that last changed
 
 	heads  []arrival // heads that next has not returned yet
 	spares []arrival // memory for them
@@ -92,6 +95,10 @@ type request struct {
 	repeatable bool   // may be carried out twice
 	protocol   string // to upgrade to; "": none
 	grpc       bool
+
+	timeout   time.Duration // the client's; 0: it said none
+	timed     bool          // by Request-Timeout
+	grpcTimed bool          // by grpc-timeout
 }
 
 // target is the path without the query, for logs and /streams.
@@ -128,18 +135,20 @@ type failure struct {
 func (f *failure) Error() string { return f.reason }
 
 var (
-	errQueueFull = &failure{503, "too many requests wait for a worker", true}
-	errQueueWait = &failure{503, "no worker became ready in time", true}
-	errStopped   = &failure{503, "the router has stopped", true}
-	errBroken    = &failure{502, "the worker's answer broke the protocol", false}
-	errTooLarge  = &failure{413, "the body is larger than REP workers take, and no native worker is there", false}
-	errBusy      = &failure{503, "too many requests run at once", true}
-	errNoAnswer  = &failure{504, "the worker did not begin its answer in time", false}
-	errBodyLate  = &failure{408, "nothing of the request's body came for too long", false}
-	errBodySize  = &failure{413, "the request's body is larger than allowed here", false}
-	errBudget    = &failure{503, "too much memory is taken by bodies to and from REP workers", true}
-	errStalled   = &failure{408, "the request's body stopped coming", false}
-	errLeft      = errors.New("the client left")
+	errQueueFull   = &failure{503, "too many requests wait for a worker", true}
+	errQueueWait   = &failure{503, "no worker became ready in time", true}
+	errStopped     = &failure{503, "the router has stopped", true}
+	errBroken      = &failure{502, "the worker's answer broke the protocol", false}
+	errTooLarge    = &failure{413, "the body is larger than REP workers take, and no native worker is there", false}
+	errBusy        = &failure{503, "too many requests run at once", true}
+	errNoAnswer    = &failure{504, "the worker did not begin its answer in time", false}
+	errLate        = &failure{504, "the request's time was over before its answer was whole", false}
+	errLateWaiting = &failure{504, "the request's time was over before a worker became ready", false}
+	errBodyLate    = &failure{408, "nothing of the request's body came for too long", false}
+	errBodySize    = &failure{413, "the request's body is larger than allowed here", false}
+	errMemory      = &failure{503, "too much memory is taken by bodies that wait for slow clients or REP workers", true}
+	errStalled     = &failure{408, "the request's body stopped coming", false}
+	errLeft        = errors.New("the client left")
 
 	// Why a request is not sent again.
 	errBrokeOff    = errors.New("the worker was lost amid its answer")
@@ -169,6 +178,7 @@ func (s *stream) open() {
 	s.mu.Lock()
 	s.upload.start(&s.request)
 	s.rewind()
+	s.hasten()
 	s.mu.Unlock()
 	if s.request.length != 0 || s.request.protocol != "" {
 		s.choose()
@@ -247,6 +257,7 @@ func (s *stream) take() (p part, ok bool) {
 			s.credit = s.cost
 		}
 		s.cost -= s.credit
+		s.account()
 	}
 	if s.ended && s.body.empty() {
 		p.end, p.trailers, ok = true, s.tail, true
@@ -301,7 +312,10 @@ func (s *stream) dispatch(moved bool) error {
 			s.r.pool.unpick(p)
 			return err
 		}
+		plain := s.request.fields
+		s.stamp()
 		err = p.send(s)
+		s.request.fields = plain
 		if err == nil {
 			s.flush()
 		}
@@ -384,6 +398,7 @@ func (s *stream) close(code frame.Code, reason string) {
 	s.mu.Lock()
 	p, id := s.detach()
 	s.ledger.phase = done
+	s.relax()
 	s.upload.stop()
 	s.mu.Unlock()
 	if p != nil {
@@ -403,14 +418,13 @@ func (s *stream) release() {
 	s.only, s.ticket, s.granted = 0, 0, nil
 	s.credit = 0
 	s.mu.Lock()
-	s.r.budget.Add(s.reserved)
-	s.reserved = 0
 	s.upload.reset()
 	s.ledger, s.err, s.worker = ledger{}, nil, ""
 	s.rewind()
 	s.spares = s.spares[:min(len(s.spares), 1)]
 	freeBlock(s.last)
 	s.last = nil
+	s.account()
 	s.mu.Unlock()
 	s.r.spares.Put(s)
 }
