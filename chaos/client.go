@@ -134,7 +134,7 @@ func (f *front) ask(p *plan, scheduled time.Time) (o outcome) {
 	if p.kind == slowReader {
 		_ = c.Conn.(*net.TCPConn).SetReadBuffer(8 << 10)
 	}
-	_ = c.SetDeadline(scheduled.Add(deadline))
+	_ = c.SetDeadline(scheduled.Add(p.deadline()))
 	sent := c.send(p)
 	resp, err := http.ReadResponse(c.in, &http.Request{Method: p.kind.method()}) // though sending failed: there may be an answer
 	if err != nil {
@@ -156,6 +156,9 @@ func (c *clientConn) send(p *plan) error {
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: chaos\r\nTE: trailers\r\n", p.kind.method(), p.target())
 	if p.kind == postKeyed {
 		fmt.Fprintf(&b, "Idempotency-Key: \"%d\"\r\n", p.number)
+	}
+	if p.patience > 0 {
+		fmt.Fprintf(&b, "%s: %s\r\n", patienceField, p.seconds())
 	}
 	if p.upload > 0 {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", p.upload)
@@ -181,9 +184,13 @@ func (c *clientConn) send(p *plan) error {
 	return nil
 }
 
+const patienceField = "Request-Timeout"
+
+func (p *plan) seconds() string { return strconv.FormatFloat(p.patience.Seconds(), 'f', 3, 64) }
+
 func (f *front) askHTTP2(p *plan, scheduled time.Time) (o outcome) {
 	o.front = f.name
-	ctx, done := context.WithDeadline(context.Background(), scheduled.Add(deadline))
+	ctx, done := context.WithDeadline(context.Background(), scheduled.Add(p.deadline()))
 	defer done()
 	req, err := http.NewRequestWithContext(ctx, p.kind.method(), "http://"+f.addr+p.target(), nil)
 	if err != nil {
@@ -193,6 +200,9 @@ func (f *front) askHTTP2(p *plan, scheduled time.Time) (o outcome) {
 	req.Header.Set("TE", "trailers")
 	if p.kind == postKeyed {
 		req.Header.Set("Idempotency-Key", strconv.FormatUint(uint64(p.number), 10))
+	}
+	if p.patience > 0 {
+		req.Header.Set(patienceField, p.seconds())
 	}
 	if body := bodyOf(p.number, p.upload); p.upload > 0 {
 		req.ContentLength, req.Body = int64(p.upload), io.NopCloser(bytes.NewReader(body))

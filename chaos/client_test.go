@@ -20,9 +20,9 @@ import (
 func TestPlan(t *testing.T) {
 	seen := map[kind]bool{}
 	for n := range uint32(2000) {
-		p := makePlan(5, n, 0, 0)
+		p := makePlan(5, n, mood{})
 		seen[p.kind] = true
-		if again := makePlan(5, n, 0, 0); again != p {
+		if again := makePlan(5, n, mood{}); again != p {
 			t.Fatalf("request %d is %+v, then %+v", n, p, again)
 		}
 		u, err := url.Parse(p.target())
@@ -124,7 +124,7 @@ func TestHandler(t *testing.T) {
 	defer f.close()
 	const count = 300
 	for n := range uint32(count) {
-		p := makePlan(3, n, 0, 0)
+		p := makePlan(3, n, mood{})
 		p.linger = min(p.linger, time.Millisecond)
 		if p.kind == slowReader || p.kind == slowWriter {
 			continue

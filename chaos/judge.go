@@ -35,7 +35,7 @@ func judge(e *entry) (found []violation) {
 	o := &e.outcome
 	switch {
 	case o.hung:
-		complain(hung, "no end within %v", deadline)
+		complain(hung, "no end within %v", e.plan.deadline())
 	case o.status == http.StatusOK:
 		if !o.whole && e.strict() {
 			complain(lost, "its answer broke off")
@@ -59,13 +59,22 @@ func judge(e *entry) (found []violation) {
 		complain(doubled, "it must not be repeated, was begun, and its client was told to try again")
 	case turnedAway:
 		for _, w := range e.works {
-			if w.began.After(o.end) {
+			if w.began.Sub(o.end) > e.onItsWay() {
 				complain(doubled, "it was begun %v after its client had got %d", w.began.Sub(o.end), o.status)
 				break
 			}
 		}
 	}
 	return found
+}
+
+// onItsWay is how long after its 504 a request may still begin: a worker had got it
+// by then, though not read it. One that still waited is never begun.
+func (e *entry) onItsWay() time.Duration {
+	if e.outcome.status == http.StatusGatewayTimeout && !strings.Contains(e.outcome.proxyStatus, "before a worker became ready") {
+		return 250 * time.Millisecond
+	}
+	return 0
 }
 
 // refusal says what is wrong about an answer that is not 200, or none; "":
@@ -82,6 +91,8 @@ func (e *entry) refusal() string {
 	case o.status == http.StatusServiceUnavailable && e.met(func(f *fault) bool { return f.refuses }):
 		return ""
 	case o.status == http.StatusBadGateway && quarantined(o.proxyStatus):
+		return ""
+	case o.status == http.StatusGatewayTimeout && e.plan.patience > 0:
 		return ""
 	case !promised && !e.strict():
 		return ""
@@ -110,6 +121,9 @@ func (e *entry) evidence() string {
 	}
 	fmt.Fprintf(&b, "\n  request %d: %s %s %s, body of %d bytes, due %s, router %s", e.plan.number, version, e.plan.kind.method(), e.plan.target(),
 		e.plan.upload, stamp(e.due), o.front)
+	if e.plan.patience > 0 {
+		fmt.Fprintf(&b, ", Request-Timeout %s", e.plan.seconds())
+	}
 	if e.plan.kind == postKeyed {
 		b.WriteString(", with Idempotency-Key")
 	}

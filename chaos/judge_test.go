@@ -16,7 +16,16 @@ var (
 
 // file is a request as the two records have it, and what the book says of it.
 func file(k kind, f *fault, o outcome, works ...work) []violation {
-	b, p := newBook(), plan{number: 7, kind: k, size: 100}
+	return fileOf(plan{number: 7, kind: k, size: 100}, f, o, works...)
+}
+
+// hurried is one with a Request-Timeout, and its 504.
+func hurried(k kind, proxyStatus string, works ...work) []violation {
+	return fileOf(plan{number: 7, kind: k, size: 100, patience: time.Second}, &refusing, outcome{status: 504, whole: true, proxyStatus: proxyStatus}, works...)
+}
+
+func fileOf(p plan, f *fault, o outcome, works ...work) []violation {
+	b := newBook()
 	w := &window{fault: f, row: &row{fault: f.name}}
 	b.leaves(&p, w, someTime)
 	for _, done := range works {
@@ -43,6 +52,7 @@ func TestJudge(t *testing.T) {
 	unsafe := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="the worker was lost; the request may have been carried out, so it was not sent again"`}
 	quarantine := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="two workers were lost while they had this request"`}
 	spent := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="the worker was lost, and too many requests are sent again already"`}
+	waited := `dialmux; error=http_response_timeout; details="the request's time was over before a worker became ready"`
 	brokeOff := outcome{status: 200, err: errors.New("unexpected EOF")}
 	gone := outcome{err: errors.New("connection reset")}
 	one, two := by("one", 10*time.Millisecond), by("two", 20*time.Millisecond)
@@ -52,38 +62,42 @@ func TestJudge(t *testing.T) {
 		got  []violation
 		want breach // "": none
 	}{
-		"answered":                            {file(post, &quiet, good, one), ""},
-		"a GET that two began":                {file(getSmall, &killing, good, one, two), ""},
-		"a PUT that two began":                {file(put, &killing, good, one, two), ""},
-		"a POST with a key that two began":    {file(postKeyed, &killing, good, one, two), ""},
-		"a POST that two began":               {file(post, &killing, good, one, two), doubled},
-		"a large POST that one began twice":   {file(uploadPost, &killing, good, one, one), doubled},
-		"a POST begun, then 502":              {file(post, &killing, unsafe, one), ""},
-		"a POST begun, then 503":              {file(post, &refusing, refused, one), doubled},
-		"a GET begun before its 503":          {file(getSmall, &refusing, refused, one), ""},
-		"a GET begun after its 503":           {file(getSmall, &refusing, refused, late), doubled},
-		"a PUT begun after its 504":           {file(put, &killing, outcome{status: 504, whole: true}, late), lost},
-		"a POST begun after its 504":          {file(post, &killing, outcome{status: 504, whole: true}, late), doubled},
-		"a POST begun after its 502":          {file(post, &killing, unsafe, late), ""},
-		"a GET with 502":                      {file(getSmall, &killing, unsafe, one), lost},
-		"a POST with a key and 502":           {file(postKeyed, &killing, unsafe, one), lost},
-		"a large PUT with 502":                {file(uploadPut, &killing, unsafe, one), ""},
-		"quarantined":                         {file(getSmall, &killing, quarantine, one, two), ""},
-		"beyond the retry budget":             {file(getSmall, &killing, spent, one), ""},
-		"503 while that is in order":          {file(getSmall, &refusing, refused), ""},
-		"503 while it is not":                 {file(getSmall, &killing, refused), lost},
-		"503 to a POST":                       {file(post, &killing, refused), ""},
-		"503 without Retry-After":             {file(post, &refusing, outcome{status: 503, whole: true}), lost},
-		"503 with a Retry-After of no use":    {file(post, &refusing, outcome{status: 503, whole: true, retryAfter: "0"}), lost},
-		"a GET and no answer":                 {file(getSmall, &killing, gone), lost},
-		"a POST and no answer":                {file(post, &killing, gone, one), ""},
-		"a POST and no answer, in quiet time": {file(post, &quiet, gone, one), lost},
-		"an answer that broke off":            {file(getLong, &killing, brokeOff, one), ""},
-		"the same in quiet time":              {file(getLong, &quiet, brokeOff, one), lost},
-		"another's answer":                    {file(getSmall, &killing, outcome{status: 200, whole: true, crossed: "the answer is to 8"}, one), crossed},
-		"a short answer":                      {file(getLong, &killing, outcome{status: 200, whole: true, short: "5 bytes of 100"}, one), short},
-		"no end":                              {file(getSmall, &killing, outcome{hung: true}), hung},
-		"no end of a POST":                    {file(post, &killing, outcome{status: 200, hung: true}, one), hung},
+		"answered":                               {file(post, &quiet, good, one), ""},
+		"a GET that two began":                   {file(getSmall, &killing, good, one, two), ""},
+		"a PUT that two began":                   {file(put, &killing, good, one, two), ""},
+		"a POST with a key that two began":       {file(postKeyed, &killing, good, one, two), ""},
+		"a POST that two began":                  {file(post, &killing, good, one, two), doubled},
+		"a large POST that one began twice":      {file(uploadPost, &killing, good, one, one), doubled},
+		"a POST begun, then 502":                 {file(post, &killing, unsafe, one), ""},
+		"a POST begun, then 503":                 {file(post, &refusing, refused, one), doubled},
+		"a GET begun before its 503":             {file(getSmall, &refusing, refused, one), ""},
+		"a GET begun after its 503":              {file(getSmall, &refusing, refused, late), doubled},
+		"a GET with 504":                         {file(getSmall, &refusing, outcome{status: 504, whole: true}, one), lost},
+		"a PUT begun after its 504":              {hurried(put, "", late), doubled},
+		"a POST begun after its 504":             {hurried(post, "", late), doubled},
+		"a GET that waited, begun after its 504": {hurried(getSmall, waited, by("late", 1010*time.Millisecond)), doubled},
+		"a GET on its way, begun after its 504":  {hurried(getSmall, "", by("late", 1010*time.Millisecond)), ""},
+		"a GET begun in time, then 504":          {hurried(getSmall, "", one), ""},
+		"a POST begun after its 502":             {file(post, &killing, unsafe, late), ""},
+		"a GET with 502":                         {file(getSmall, &killing, unsafe, one), lost},
+		"a POST with a key and 502":              {file(postKeyed, &killing, unsafe, one), lost},
+		"a large PUT with 502":                   {file(uploadPut, &killing, unsafe, one), ""},
+		"quarantined":                            {file(getSmall, &killing, quarantine, one, two), ""},
+		"beyond the retry budget":                {file(getSmall, &killing, spent, one), ""},
+		"503 while that is in order":             {file(getSmall, &refusing, refused), ""},
+		"503 while it is not":                    {file(getSmall, &killing, refused), lost},
+		"503 to a POST":                          {file(post, &killing, refused), ""},
+		"503 without Retry-After":                {file(post, &refusing, outcome{status: 503, whole: true}), lost},
+		"503 with a Retry-After of no use":       {file(post, &refusing, outcome{status: 503, whole: true, retryAfter: "0"}), lost},
+		"a GET and no answer":                    {file(getSmall, &killing, gone), lost},
+		"a POST and no answer":                   {file(post, &killing, gone, one), ""},
+		"a POST and no answer, in quiet time":    {file(post, &quiet, gone, one), lost},
+		"an answer that broke off":               {file(getLong, &killing, brokeOff, one), ""},
+		"the same in quiet time":                 {file(getLong, &quiet, brokeOff, one), lost},
+		"another's answer":                       {file(getSmall, &killing, outcome{status: 200, whole: true, crossed: "the answer is to 8"}, one), crossed},
+		"a short answer":                         {file(getLong, &killing, outcome{status: 200, whole: true, short: "5 bytes of 100"}, one), short},
+		"no end":                                 {file(getSmall, &killing, outcome{hung: true}), hung},
+		"no end of a POST":                       {file(post, &killing, outcome{status: 200, hung: true}, one), hung},
 	} {
 		switch {
 		case tc.want == "" && len(tc.got) > 0:

@@ -27,10 +27,8 @@ type load struct {
 type window struct {
 	before *window // the one that it followed
 	fault  *fault
-	row    *row          // of the report
-	factor float64       // on the rate; 0: 1
-	slow   kind          // see makePlan
-	linger time.Duration // see makePlan
+	row    *row // of the report
+	mood   mood
 }
 
 // enter begins a window.
@@ -74,15 +72,15 @@ func (l *load) run(ctx context.Context) {
 	for due := time.Now(); ; {
 		w := l.now.Load()
 		rate := l.rate
-		if w.factor > 0 {
-			rate *= w.factor
+		if w.mood.factor > 0 {
+			rate *= w.mood.factor
 		}
 		due = due.Add(time.Duration(draw.ExpFloat64() / rate * float64(time.Second)))
 		if wait := time.Until(due); wait > 0 && sleep(ctx, wait) != nil || ctx.Err() != nil {
 			return
 		}
 		l.number++
-		p := makePlan(l.seed, l.number, w.slow, w.linger)
+		p := makePlan(l.seed, l.number, w.mood)
 		l.requests.Go(func() { l.send(p, w, due) })
 	}
 }

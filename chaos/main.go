@@ -66,6 +66,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	c := settings{only: regexp.MustCompile("")}
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	flags.SetOutput(progress)
 	flags.DurationVar(&c.duration, "duration", 30*time.Minute, "how long Dialmux is tormented; the last fault may take half a minute longer")
 	flags.DurationVar(&c.othersFor, "others-duration", 0, "how long each other proxy is tormented (default: a tenth of -duration, three minutes at least)")
 	flags.Float64Var(&c.rate, "rate", 600, "requests a second, on average; twice that under overload")

@@ -57,26 +57,34 @@ const (
 // plan is all of a request. It follows from the run's seed, its number, and
 // what the load was told at that time.
 type plan struct {
-	number uint32
-	kind   kind
-	phase  phase
-	linger time.Duration
-	size   int  // of the answer's body
-	upload int  // of the request's body
-	sized  bool // the answer has a Content-Length
-	http2  bool
+	number   uint32
+	kind     kind
+	phase    phase
+	linger   time.Duration
+	size     int  // of the answer's body
+	upload   int  // of the request's body
+	sized    bool // the answer has a Content-Length
+	http2    bool
+	patience time.Duration // that its Request-Timeout says; 0: it has none
 }
 
-// makePlan draws a plan. slow is the kind that every sixteenth request is, if it
-// is one of the slow ones; linger is how long every handler takes, if above 0.
-func makePlan(seed uint64, number uint32, slow kind, linger time.Duration) plan {
+// mood is what a load is told at a time.
+type mood struct {
+	factor    float64       // on the rate; 0: 1
+	slow      kind          // a slow one, which every sixteenth request is then
+	linger    time.Duration // how long every handler takes; 0: as it comes
+	impatient bool          // every eighth request has a Request-Timeout
+}
+
+// makePlan draws a plan.
+func makePlan(seed uint64, number uint32, m mood) plan {
 	draw := rand.New(rand.NewPCG(seed, uint64(number)))
 	p := plan{number: number, size: 16 + draw.IntN(2048), sized: draw.IntN(2) == 0}
 	for at := draw.IntN(100); at >= shares[p.kind]; p.kind++ {
 		at -= shares[p.kind]
 	}
-	if (slow == slowReader || slow == slowWriter) && draw.IntN(16) == 0 {
-		p.kind = slow
+	if (m.slow == slowReader || m.slow == slowWriter) && draw.IntN(16) == 0 {
+		p.kind = m.slow
 	}
 	switch p.kind {
 	case getLong:
@@ -97,12 +105,24 @@ func makePlan(seed uint64, number uint32, slow kind, linger time.Duration) plan 
 		p.phase = beforeHead + phase(draw.IntN(int(phases-beforeHead)))
 		p.linger = time.Duration(10+draw.IntN(71)) * time.Millisecond
 	}
-	if linger > 0 {
-		p.phase, p.linger = max(p.phase, beforeHead), linger
+	if m.linger > 0 {
+		p.phase, p.linger = max(p.phase, beforeHead), m.linger
+	}
+	if m.impatient && draw.IntN(8) == 0 && p.kind != slowReader && p.kind != slowWriter {
+		p.patience = time.Second
 	}
 	p.sized = p.sized && p.phase != trailing
 	p.http2 = p.kind != slowReader && p.kind != slowWriter && draw.IntN(10) == 0
 	return p
+}
+
+// deadline is when the request must have had its end. A client that says when it
+// loses patience is told so a little later at the most.
+func (p *plan) deadline() time.Duration {
+	if p.patience > 0 {
+		return p.patience + 5*time.Second
+	}
+	return deadline
 }
 
 // target tells a worker all that it has to know.

@@ -19,6 +19,7 @@ type row struct {
 	worst    time.Duration // of a good answer, but for slow clients
 	good     int
 	refused  int // 503
+	late     int // 504
 	broken   int // answers that broke off, visibly
 	failed   int // all others: that could not be repeated, and whose worker or router was lost
 }
@@ -42,6 +43,8 @@ func (r *row) count(e *entry, found []violation) {
 		r.broken++
 	case o.status == 503:
 		r.refused++
+	case o.status == 504:
+		r.late++
 	default:
 		r.failed++
 	}
@@ -51,6 +54,7 @@ func (r *row) add(other *row) {
 	r.injected += other.injected
 	r.requests += other.requests
 	r.good, r.refused, r.broken, r.failed = r.good+other.good, r.refused+other.refused, r.broken+other.broken, r.failed+other.failed
+	r.late += other.late
 	r.worst = max(r.worst, other.worst)
 	for what, n := range other.breaches {
 		if r.breaches == nil {
@@ -71,7 +75,7 @@ func total(rows []*row) *row {
 
 // mainTable is all of what was done to Dialmux.
 func mainTable(rows []*row) [][]string {
-	table := [][]string{{"fault", "injected", "requests", "lost", "doubled", "crossed", "short", "hung", "worst latency", "200", "503", "broke off", "other"}}
+	table := [][]string{{"fault", "injected", "requests", "lost", "doubled", "crossed", "short", "hung", "worst latency", "200", "503", "504", "broke off", "other"}}
 	for _, r := range append(rows[:len(rows):len(rows)], total(rows)) {
 		line := []string{r.fault, strconv.Itoa(r.injected), strconv.Itoa(r.requests)}
 		if r.fault == quiet.name {
@@ -81,7 +85,7 @@ func mainTable(rows []*row) [][]string {
 			line = append(line, strconv.Itoa(r.breaches[what]))
 		}
 		line = append(line, latency(r))
-		for _, n := range []int{r.good, r.refused, r.broken, r.failed} {
+		for _, n := range []int{r.good, r.refused, r.late, r.broken, r.failed} {
 			line = append(line, strconv.Itoa(n))
 		}
 		table = append(table, line)

@@ -194,9 +194,9 @@ func (s *stage) torment(ctx context.Context, draw *rand.Rand, calm window, fault
 			if !time.Now().Before(end) {
 				return nil
 			}
-			w := window{fault: f, row: rows[i], slow: f.slow}
+			w := window{fault: f, row: rows[i], mood: mood{slow: f.slow, impatient: f.refuses && len(s.routers) > 0}}
 			if f.overloads {
-				w.factor, w.linger = 2, time.Duration(float64(s.slots)/s.load.rate*float64(time.Second))
+				w.mood.factor, w.mood.linger = 2, time.Duration(float64(s.slots)/s.load.rate*float64(time.Second))
 			}
 			began := time.Now()
 			s.load.enter(w)
