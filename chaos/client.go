@@ -253,7 +253,7 @@ func (o *outcome) read(resp *http.Response, p *plan, trailers bool) {
 			break
 		}
 		if p.kind == slowReader {
-			time.Sleep(25 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	switch ended := resp.Trailer.Get(endTrailer); {

@@ -165,10 +165,11 @@ func exhaustDescriptors(ctx context.Context, s *stage, draw *rand.Rand) (what st
 		held = append(held, c)
 	}
 	err = poll(ctx, 5*time.Second, func() error {
-		if open, err := r.descriptors(); err != nil || open < limit {
-			return fmt.Errorf("router %s has %d descriptors open of %d, so they are not exhausted (%v)", r.name, open, limit, err)
+		open, err := r.descriptors()
+		if err == nil && open < limit {
+			err = fmt.Errorf("router %s has %d descriptors open of %d, so they are not exhausted", r.name, open, limit)
 		}
-		return nil
+		return err
 	})
 	w := s.pick(draw, anyOf)
 	w.kill()

@@ -33,6 +33,7 @@ func (r *routerProcess) rest() (now rest, err error) {
 // leak compares a router with what it was before. The line says both.
 func (r *routerProcess) leak(ctx context.Context, before rest) (line string, err error) {
 	var now rest
+	began := time.Now()
 	err = r.await(ctx, time.Minute, func() (err error) {
 		if now, err = r.rest(); err != nil {
 			return err
@@ -47,6 +48,6 @@ func (r *routerProcess) leak(ctx context.Context, before rest) (line string, err
 		}
 		return nil
 	})
-	return fmt.Sprintf("router %s: %d streams, %d goroutines (%d before), %d KiB of live heap (%d before)",
-		r.name, now.streams, now.Goroutines, before.Goroutines, now.HeapLive>>10, before.HeapLive>>10), err
+	return fmt.Sprintf("router %s: %d streams, %d goroutines (%d before), %d KiB of live heap (%d before), at rest after %v",
+		r.name, now.streams, now.Goroutines, before.Goroutines, now.HeapLive>>10, before.HeapLive>>10, time.Since(began).Round(10*time.Millisecond)), err
 }

@@ -223,7 +223,9 @@ func (c *settings) againstDialmux(ctx context.Context, chosen []fault, progress 
 			}
 		}
 	}
+	began := time.Now()
 	err = errors.Join(err, s.leave())
+	fmt.Fprintf(progress, "%s all workers have left, after %v\n", stamp(began), time.Since(began).Round(10*time.Millisecond))
 	return rows, s.book.close(), leaks, err
 }
 
