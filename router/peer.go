@@ -153,6 +153,7 @@ func (p *peer) send(s *stream) error {
 	if err == nil {
 		p.streams[id] = s
 		s.peer, s.id, s.worker = p, id, p.name()
+		s.ledger.phase = sent
 		s.touch()
 	}
 	p.mu.Unlock()
@@ -340,6 +341,7 @@ func (p *peer) receiveStream(f *frame.Frame) {
 		return
 	}
 	if s != nil {
+		p.r.memory.relieve()
 		if err := s.arrive(f.Stream, f); err != nil {
 			se, _ := errors.AsType[frame.StreamError](err)
 			p.blame(s, se)
