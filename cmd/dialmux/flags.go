@@ -26,6 +26,7 @@ type settings struct {
 	redirect  string        // empty: nowhere
 	port      router.Port
 	admin     string // empty: off
+	insecure  bool   // admin may be reached from other machines
 	tokenFile string
 	router    router.Config
 	log       logging
@@ -65,6 +66,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		list("workers", "let workers dial in at this `ENDPOINT`: tcp://host:port, tcp://*:port or ipc:///path (may be repeated)",
 			&c.Workers, []string{router.DefaultWorkers}, parseEndpoint),
 		flag("admin", "serve /healthz, /readyz, /workers and /streams at this `ADDRESS`; empty: nowhere", &s.admin, "127.0.0.1:9901", parseAdmin),
+		flag("insecure-admin", "open the admin port beyond loopback: who reaches it can read the names of workers and the paths that are asked for", &s.insecure, false, parseBool),
 		flag("token", "let only workers join that show this `TOKEN` (others can read a command line: --token-file is safer)", &c.Token, "", anything),
 		flag("token-file", "take the token from the first line of this `FILE`", &s.tokenFile, "", anything),
 		flag("insecure-workers", "open worker ports beyond loopback without a token: who reaches them gets requests", &c.InsecureWorkers, false, parseBool),

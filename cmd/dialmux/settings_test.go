@@ -48,6 +48,7 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"workers", "tcp://*:1, ipc:///tmp/x", func(s *settings) { s.router.Workers = []string{"tcp://*:1", "ipc:///tmp/x"} }},
 		{"admin", ":9902", func(s *settings) { s.admin = ":9902" }},
 		{"admin", "", func(s *settings) { s.admin = "" }},
+		{"insecure-admin", "true", func(s *settings) { s.insecure = true }},
 		{"token", "sesame", func(s *settings) { s.router.Token = "sesame" }},
 		{"token-file", file, func(s *settings) { s.tokenFile, s.router.Token = file, "from the file" }},
 		{"insecure-workers", "true", func(s *settings) { s.router.InsecureWorkers = true }},
