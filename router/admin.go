@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
+	"runtime"
+	"runtime/metrics"
 	"slices"
 	"time"
 )
@@ -60,6 +62,7 @@ type StreamTable struct {
 //	GET /workers   the connections on the worker port, oldest first: []WorkerStatus
 //	GET /streams   requests that wait or run: StreamTable
 //	GET /services  what workers have announced, by name: []ServiceStatus
+//	GET /runtime   what the process is made of, after two collections: RuntimeStatus
 func (r *Router) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -84,6 +87,9 @@ func (r *Router) Admin() http.Handler {
 	})
 	mux.HandleFunc("GET /services", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, r.Services())
+	})
+	mux.HandleFunc("GET /runtime", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, readRuntime())
 	})
 	return mux
 }
@@ -188,4 +194,19 @@ func (p *peer) openStreams() (out []StreamStatus) {
 		out = append(out, st)
 	}
 	return out
+}
+
+// RuntimeStatus is what /runtime shows.
+type RuntimeStatus struct {
+	Goroutines int    `json:"goroutines"`
+	HeapLive   uint64 `json:"heap_live_bytes"`
+}
+
+// readRuntime collects twice: a sync.Pool keeps what it has through one collection.
+func readRuntime() RuntimeStatus {
+	runtime.GC()
+	runtime.GC()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return RuntimeStatus{Goroutines: runtime.NumGoroutine(), HeapLive: live[0].Value.Uint64()}
 }
