@@ -88,8 +88,14 @@ func (c *client) send(q request, length int) error {
 	return err
 }
 
+// receive passes over informational heads.
 func (c *client) receive(method string) (*http.Response, error) {
-	return http.ReadResponse(c.in, &http.Request{Method: method})
+	for {
+		resp, err := http.ReadResponse(c.in, &http.Request{Method: method})
+		if err != nil || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, err
+		}
+	}
 }
 
 // do sends q and reads the answer, in that order.

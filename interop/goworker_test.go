@@ -121,6 +121,9 @@ func handler() http.Handler {
 	mux.HandleFunc("/poured", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, poured.Load()) })
 	// Waits for the client to leave.
 	mux.HandleFunc("/wait", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/set-cookie", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "session="+r.FormValue("v"))
+	})
 	mux.HandleFunc("/coder", coderEcho)
 	mux.HandleFunc("/gorilla", gorillaEcho)
 	// What must not be carried out twice is noted.

@@ -21,8 +21,11 @@ const roleVariable = "INTEROP_ROLE"
 var scratch string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(roleVariable) == "worker" {
+	switch os.Getenv(roleVariable) {
+	case "worker":
 		os.Exit(workerMain(os.Args[1:]))
+	case "stopper":
+		os.Exit(stopperMain(os.Args[1:]))
 	}
 	// Those that run side by side mostly wait for heartbeats.
 	flag.Parse()

@@ -2,6 +2,9 @@ package router_test
 
 import (
 	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,6 +34,11 @@ func FuzzRequestToFrames(f *testing.F) {
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x07\x01\x04\x00\x00\x00\x01\x83\x86\x84\x41\x02hh\x00\x00\x02\x00\x01\x00\x00\x00\x01hi",
 	} {
 		f.Add([]byte(seed))
+	}
+	for _, pattern := range []string{"../internal/http1/testdata/captures/*", "testdata/captures/h2-*"} {
+		for _, sent := range files(f, pattern) {
+			f.Add(sent)
+		}
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		story(t, router.Config{}, func(w *world) {
@@ -79,6 +87,82 @@ func FuzzRequestToFrames(f *testing.F) {
 			}
 			next.wants(200, "served")
 		})
+	})
+}
+
+// files are recorded, see testdata/README.md.
+func files(tb testing.TB, pattern string) (all [][]byte) {
+	tb.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		tb.Fatalf("no files %s: %v", pattern, err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// What a proxy says before the request is a header, and then the request is
+// the client's that it names; or it is not, and no worker gets anything. How
+// it is cut changes nothing.
+func FuzzProxyHeader(f *testing.F) {
+	for _, sent := range files(f, "testdata/captures/proxy-*") {
+		f.Add(sent[:min(len(sent), 120)], byte(3))
+	}
+	f.Add([]byte(throughTCP), byte(0))
+	f.Add([]byte("PROXY UNKNOWN ffff:f:f:f::f ffff::f 65535 65535\r\n"), byte(9))
+	f.Add([]byte(sig2+"\x21\x31\x00\xd8evil\r\nx: y"), byte(20))
+	f.Add([]byte(sig2+"\x21\x11\xff\xff"), byte(1))
+	f.Fuzz(func(t *testing.T, header []byte, cut byte) {
+		if len(header) > 4<<10 || bytes.Contains(header, []byte("HTTP/1")) { // its own request: FuzzRequestToFrames does those
+			header = header[:min(len(header), 60)]
+		}
+		var outcomes [2]string
+		for i := range outcomes {
+			behindProxy(t, router.Config{}, router.Port{}, "10.1.2.3:4567", func(w *world) {
+				k := w.join("w1", 8)
+				nc, err := w.clients.Dial(w.t.Context())
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				defer nc.Close()
+				sent := append(bytes.Clone(header), "GET /marker HTTP/1.1\r\nHost: h\r\n\r\n"...)
+				for pieces := i; pieces > 0 && len(sent) > 1; pieces-- {
+					n := min(len(sent), 1+int(cut))
+					_, _ = nc.Write(sent[:n]) // it may close halfway
+					sent = sent[n:]
+					w.settle()
+				}
+				_, _ = nc.Write(sent)
+				w.settle()
+				for {
+					parts, ok := k.inbox.peek()
+					if !ok {
+						break
+					}
+					fr := parse(w.t, parts)
+					if fr.Type != frame.Headers {
+						continue
+					}
+					checkRequest(w.t, &fr)
+					client := string(fr.Fields.Get("x-forwarded-for"))
+					if _, err := netip.ParseAddr(client); err != nil {
+						w.t.Errorf("the client is %q", client)
+					}
+					outcomes[i] += string(fr.Fields.Get(":path")) + " of " + client + "; "
+					(&call{worker: k, Frame: fr}).answer(200, "")
+				}
+				w.settle()
+			})
+		}
+		if outcomes[0] != outcomes[1] {
+			t.Errorf("%q at once: %q, in two pieces: %q", header, outcomes[0], outcomes[1])
+		}
 	})
 }
 

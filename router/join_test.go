@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -244,7 +245,7 @@ func TestAMalformedJOINEndsTheConnection(t *testing.T) {
 	})
 }
 
-func TestTheSameNameTwice(t *testing.T) {
+func TestW12TheSameNameTwice(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		a := w.join("twin", 1)
 		b := w.native("twin")
@@ -277,7 +278,7 @@ func TestTheSameNameTwice(t *testing.T) {
 	})
 }
 
-func TestTheSameInstanceTakesOver(t *testing.T) {
+func TestW12TheSameInstanceTakesOver(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		a := w.join("w1", 4)
 		p := w.get("/")
@@ -291,6 +292,49 @@ func TestTheSameInstanceTakesOver(t *testing.T) {
 		w.settle()
 		if st := w.r.Workers(); len(st) != 1 || st[0].State != "ready" {
 			t.Errorf("/workers: %+v", st)
+		}
+	})
+}
+
+// Whatever a worker says of itself, even that it is another one's connection,
+// is told apart from it, and takes nothing of it.
+func TestW12NoClaimIsTheRoutersKey(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		honest := w.join("", 1) // called after its address
+		p := w.get("/")
+		c := honest.request()
+		name := w.r.Workers()[0].Name
+		for i, claim := range []func(j *frame.JoinInfo){
+			func(j *frame.JoinInfo) { j.Name = name },
+			func(j *frame.JoinInfo) { j.Name, j.Instance = name, "" },
+			func(j *frame.JoinInfo) { j.Connection = honest.connection },
+			func(j *frame.JoinInfo) { j.Name, j.Connection, j.Instance = name, honest.connection, honest.instance },
+		} {
+			rogue := w.native("")
+			rogue.instance = fmt.Sprint("rogue ", i)
+			rogue.join(1, claim)
+			w.settle()
+			forged := &call{worker: rogue, Frame: frame.Frame{Stream: c.Stream}}
+			if _, err := rogue.conn.Send(0, zmtp.Ordinary, frame.AppendHeaders(nil, forged.Stream, fields(":status", "200"), true, 0)); err != nil {
+				t.Log(err) // it was closed: as well
+			}
+			w.settle()
+			names := map[string]bool{}
+			for _, st := range w.r.Workers() {
+				if st.State != "joining" && names[st.Name] {
+					t.Errorf("claim %d: two are called %s: %+v", i, st.Name, w.r.Workers())
+				}
+				names[st.Name] = true
+			}
+			if !p.waiting() || !names[name] {
+				t.Fatalf("claim %d: the honest worker's request was answered, or it was put out: %+v", i, w.r.Workers())
+			}
+			rogue.die()
+			w.settle()
+		}
+		c.answer(200, "honest")
+		if got := p.wants(200, "honest").Header.Get("Dialmux-Worker"); got != name {
+			t.Errorf("Dialmux-Worker: %s, want %s", got, name)
 		}
 	})
 }

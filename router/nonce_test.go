@@ -27,7 +27,7 @@ var steps = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 // W6, W7: whatever clients and workers do in whatever order, what a client gets
 // was answered to its own request. Each request carries a nonce, and each answer
 // says the nonce of the request that it is meant for.
-func TestNoAnswerCrosses(t *testing.T) {
+func TestW7NoAnswerCrossesInAnyOrder(t *testing.T) {
 	fronts(t, "", func(t *testing.T, front string) {
 		rapid.Check(t, func(rt *rapid.T) {
 			script := steps.Draw(rt, "steps")

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
 	"github.com/dialmux/dialmux/router"
@@ -75,6 +77,51 @@ func TestTheWaitingRoomIsBounded(t *testing.T) {
 			c.answer(204, "")
 		}
 		w.settle()
+	})
+}
+
+// Whoever got 503 while it waited, or 504, is done: no worker gets its request
+// any more, and the next one is served.
+func TestF5NoRequestRunsAfterItsClientGotItsAnswer(t *testing.T) {
+	story(t, router.Config{QueueLimit: 4, ResponseTimeout: 20 * time.Second}, func(w *world) {
+		k := w.join("w1", 1)
+		slow := w.get("/slow")
+		c := k.request()
+		var waiting []*pending
+		begin := time.Now()
+		for i := range 4 {
+			waiting = append(waiting, w.send([]string{"GET", "POST"}[i%2], fmt.Sprintf("/waits-%d", i), nil))
+			w.settle()
+		}
+		later := func(p *pending, what string) {
+			t.Helper()
+			resp := p.wants(503, what)
+			if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err != nil || n < 1 {
+				t.Errorf("Retry-After: %q", resp.Header.Get("Retry-After"))
+			}
+		}
+		later(w.get("/one-too-many"), "too many requests wait")
+		if time.Since(begin) != 0 {
+			t.Errorf("the one too many got its 503 after %v", time.Since(begin))
+		}
+		for _, p := range waiting {
+			later(p, "")
+		}
+		if took := time.Since(begin); took != router.DefaultQueueWait {
+			t.Errorf("those that waited got 503 after %v", took)
+		}
+		slow.wants(504, "")
+		c.cancelled(http2.ErrCodeCancel)
+		c.reset(http2.ErrCodeCancel)
+		k.silent()
+		next := w.get("/next")
+		if c := k.request(); c.get(":path") != "/next" {
+			t.Errorf("the worker got %s", c.get(":path"))
+		} else {
+			c.answer(200, "served")
+		}
+		next.wants(200, "served")
+		w.join("w2", 4).silent()
 	})
 }
 

@@ -151,7 +151,7 @@ func TestContextHasTheValuesOfRuns(t *testing.T) {
 	})
 }
 
-func TestPanics(t *testing.T) {
+func TestF8Panics(t *testing.T) {
 	for name, tc := range map[string]struct {
 		h      http.HandlerFunc
 		want   []string
@@ -208,7 +208,7 @@ func TestPanics(t *testing.T) {
 				l.get(1, "/")
 				l.want(tc.want...)
 				if tc.logged == "" && run.logs.count("level=ERROR") != 0 ||
-					tc.logged != "" && (run.logs.count("level=ERROR") != 1 || run.logs.count(tc.logged) != 1 || run.logs.count("worker.TestPanics") != 1) {
+					tc.logged != "" && (run.logs.count("level=ERROR") != 1 || run.logs.count(tc.logged) != 1 || run.logs.count("worker.TestF8Panics") != 1) {
 					t.Errorf("log, wanted once and with a stack %q:\n%s", tc.logged, run.logs)
 				}
 				l.get(2, "/ok") // and nothing else is hurt

@@ -1,8 +1,12 @@
 package worker
 
 import (
+	"encoding/hex"
 	"io"
+	"maps"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -37,6 +41,22 @@ func FuzzLink(f *testing.F) {
 	seed(upgrade, dataHead(5), frame.AppendWindowUpdate(nil, 5, 9), frame.AppendData(nil, 5, true, 0))
 	seed(upgrade, frame.AppendRSTStream(nil, 5, 8, "gone"), frame.AppendWelcome(nil, frame.WelcomeInfo{Protocol: 1, Connection: 9}), upgrade)
 	f.Add([]byte{0x80, 3, 0x93, 0, 1, 'x', 'y', 'z'})
+	// What a real router sent to real workers.
+	captures, err := os.ReadFile("../frame/testdata/captures.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	sent := map[string][][]byte{}
+	for line := range strings.Lines(string(captures)) {
+		who, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if head, err := hex.DecodeString(text); err == nil && strings.HasPrefix(who, "FROM-ROUTER.") {
+			sent[who] = append(sent[who], head)
+		}
+	}
+	for _, who := range slices.Sorted(maps.Keys(sent)) {
+		seed(sent[who]...)
+		seed(sent[who][1:]...)
+	}
 
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

@@ -1,11 +1,25 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 )
+
+// isExposed tells whether other machines can reach a port.
+func isExposed(at net.Addr) bool {
+	a, ok := at.(*net.TCPAddr)
+	return !ok || !a.IP.IsLoopback()
+}
+
+// exposed is the error for an admin port that they can, unless the operator
+// says that they may: it asks nobody who they are.
+func exposed(address string) error {
+	return fmt.Errorf("--admin: %s can be reached from other machines, and the admin port asks nobody who they are; choose 127.0.0.1, or say --insecure-admin (%s)",
+		address, twin("insecure-admin"))
+}
 
 // guard lets through what an operator's tools send. A page in a browser on
 // this machine can make its own name resolve to 127.0.0.1, but not send

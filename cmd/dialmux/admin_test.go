@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAdminGuard(t *testing.T) {
+func TestO2AdminGuard(t *testing.T) {
 	h := guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	for _, tc := range []struct {
 		method, host string

@@ -26,6 +26,7 @@ type settings struct {
 	redirect  string        // empty: nowhere
 	port      router.Port
 	admin     string // empty: off
+	insecure  bool   // admin may be reached from other machines
 	tokenFile string
 	router    router.Config
 	log       logging
@@ -65,11 +66,13 @@ func (s *settings) flags(level string) []cli.Flag {
 		list("workers", "let workers dial in at this `ENDPOINT`: tcp://host:port, tcp://*:port or ipc:///path (may be repeated)",
 			&c.Workers, []string{router.DefaultWorkers}, parseEndpoint),
 		flag("admin", "serve /healthz, /readyz, /workers and /streams at this `ADDRESS`; empty: nowhere", &s.admin, "127.0.0.1:9901", parseAdmin),
+		flag("insecure-admin", "open the admin port beyond loopback: who reaches it can read the names of workers and the paths that are asked for", &s.insecure, false, parseBool),
 		flag("token", "let only workers join that show this `TOKEN` (others can read a command line: --token-file is safer)", &c.Token, "", anything),
 		flag("token-file", "take the token from the first line of this `FILE`", &s.tokenFile, "", anything),
 		flag("insecure-workers", "open worker ports beyond loopback without a token: who reaches them gets requests", &c.InsecureWorkers, false, parseBool),
 		flag("queue-limit", "let this `NUMBER` of requests wait for a worker; 0: none", &c.QueueLimit, router.DefaultQueueLimit, parseCount),
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
+		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
 		flag("hide-worker", "leave the Dialmux-Worker field out of responses", &c.HideWorker, false, parseBool),
 		list("trusted-proxies", "believe what these clients say of theirs in Forwarded, X-Forwarded-* and X-Client-Cert-Subject, each an address or a `CIDR` (may be repeated; default: nobody's)",
@@ -232,6 +235,14 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, errors.New("want a duration such as 500ms, 30s or 1m30s")
 	}
 	return d, nil
+}
+
+func parseForget(s string) (time.Duration, error) {
+	d, err := parseDuration(s)
+	if err == nil && d == 0 {
+		err = errors.New("want a duration above 0, such as 10m")
+	}
+	return d, err
 }
 
 func parseWait(s string) (time.Duration, error) {

@@ -31,8 +31,8 @@ func TestLogForms(t *testing.T) {
 	}
 }
 
-// O3: what a client or a worker chose must not act on the operator's terminal.
-func TestColouredLogEscapes(t *testing.T) {
+// What a client or a worker chose must not act on the operator's terminal.
+func TestO3ColouredLogEscapes(t *testing.T) {
 	hostile := "a\x1b[2Jb\r\nc\u009b2J"
 	var plain, out bytes.Buffer
 	slog.New(textHandler(&plain, slog.LevelInfo, true)).Warn("m", "s", "x", "err", errors.New("x"))

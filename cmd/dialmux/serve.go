@@ -84,6 +84,9 @@ func open(s *settings, log *slog.Logger) (_ *service, err error) {
 		if v.adminAt, err = bind(s.admin, "admin"); err != nil {
 			return nil, err
 		}
+		if isExposed(v.adminAt.Addr()) && !s.insecure {
+			return nil, exposed(s.admin)
+		}
 		v.admin = newServer(guard(v.router.Admin()), log, "admin")
 	}
 	return v, nil
@@ -134,8 +137,8 @@ func (v *service) run(ctx context.Context) error {
 	}
 	if v.admin != nil {
 		v.log.Info("admin port open", "address", v.adminAt.Addr().String())
-		if a, ok := v.adminAt.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-			v.log.Warn("the admin port can be reached from other machines, and asks nobody who they are", "address", a.String())
+		if isExposed(v.adminAt.Addr()) {
+			v.log.Warn("the admin port can be reached from other machines, and asks nobody who they are", "address", v.adminAt.Addr().String())
 		}
 		g.Go(v.serveAdmin)
 	}

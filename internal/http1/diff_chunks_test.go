@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 )
@@ -19,6 +20,16 @@ func FuzzChunks(f *testing.F) {
 	} {
 		f.Add([]byte(body), uint16(0), byte(3), byte(2))
 		f.Add([]byte(body), uint16(2000), byte(200), byte(100))
+	}
+	for _, client := range []string{"curl", "go", "python", "nginx", "haproxy"} { // the chunks behind the head that speaks of them
+		sent, err := os.ReadFile("testdata/captures/" + client)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if _, rest, ok := bytes.Cut(bytes.ToLower(sent), []byte("transfer-encoding: chunked\r\n")); ok {
+			_, rest, _ = bytes.Cut(rest, []byte("\r\n\r\n"))
+			f.Add(rest[:min(len(rest), 1<<10)], uint16(0), byte(7), byte(100))
+		}
 	}
 	s := &Server{MaxHead: 8 << 10, MaxFields: 20}
 	s.start()

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,6 +27,12 @@ func TestDifferential(t *testing.T) {
 		d.check(t, append(bytes.Clone(c.send), marker...))
 		if t.Failed() {
 			t.Fatalf("in case %s", c.name)
+		}
+	}
+	for file, sent := range captures(t) {
+		d.check(t, sent)
+		if t.Failed() {
+			t.Fatalf("in %s", file)
 		}
 	}
 	for _, r := range d.rules {
@@ -59,6 +67,10 @@ func FuzzDifferential(f *testing.F) {
 			f.Add(append(bytes.Clone(c.send), marker...), uint64(i))
 		}
 	}
+	for _, sent := range captures(f) {
+		f.Add(sent, uint64(0))
+		f.Add(sent, uint64(len(sent)))
+	}
 	f.Fuzz(func(t *testing.T, sent []byte, seed uint64) {
 		if len(sent) > 4<<10 { // the cases have the large ones; small ones are many a second
 			return
@@ -68,6 +80,22 @@ func FuzzDifferential(f *testing.F) {
 		}
 		d.check(t, sent)
 	})
+}
+
+// captures are what real clients sent, by file.
+func captures(tb testing.TB) map[string][]byte {
+	tb.Helper()
+	files, err := filepath.Glob("testdata/captures/*")
+	if err != nil || len(files) == 0 {
+		tb.Fatalf("no captures: %v", err)
+	}
+	all := map[string][]byte{}
+	for _, file := range files {
+		if all[file], err = os.ReadFile(file); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return all
 }
 
 type differential struct {

@@ -1,7 +1,10 @@
 package zmtp
 
 import (
+	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/dialmux/dialmux/internal/testpipe"
@@ -12,13 +15,18 @@ func FuzzAccept(f *testing.F) {
 	for _, seed := range [][]byte{nullREP, nullDealer, nullRouter, plainDealer, concat(nullGreeting, reqReady), concat(nullGreeting, dealerMeReady), []byte("GET / HTTP/1.1\r\n\r\n")} {
 		f.Add(seed)
 	}
+	for _, c := range captures(f, "*") {
+		f.Add(c.whole)
+	}
 	f.Add(concat(nullGreeting, long(flagCommand, 1<<62)))
 	f.Add(concat(nullGreeting, ready([]byte("\x0bSocket-Type\x00\x00\x00"))))
 	f.Fuzz(func(t *testing.T, sends []byte) {
 		if len(sends) > testpipe.DefaultSize {
 			return
 		}
-		p, err := acceptBytes(t, sends, true)
+		var p Peer
+		var err error
+		bounded(t, len(sends), func() { p, err = acceptBytes(t, sends, true) })
 		if err != nil {
 			return
 		}
@@ -27,6 +35,49 @@ func FuzzAccept(f *testing.F) {
 			t.Errorf("accepted %+v", p)
 		}
 	})
+}
+
+// FuzzConnect plays a router from its first byte on.
+func FuzzConnect(f *testing.F) {
+	for _, c := range captures(f, "FROM-ROUTER.*") {
+		f.Add(c.whole, bytes.HasPrefix(c.whole[12:], []byte("PLAIN")))
+	}
+	f.Add(concat(nullGreeting, routerReady), false)
+	f.Add(concat(plainGreeting, []byte("\x04\x08\x07WELCOME"), routerReady), true)
+	f.Add(concat(plainGreeting, []byte("\x04\x0b\x05ERROR\x04nope")), true)
+	f.Fuzz(func(t *testing.T, sends []byte, plain bool) {
+		if len(sends) > testpipe.DefaultSize {
+			return
+		}
+		var p Peer
+		var err error
+		bounded(t, len(sends), func() { p, err = connectBytes(t, sends, plain) })
+		if err == nil && (p.Mechanism != "NULL" && p.Mechanism != "PLAIN" || plain != (p.Mechanism == "PLAIN") || p.User+p.Password != "") {
+			t.Errorf("connected to %+v", p)
+		}
+	})
+}
+
+// connectBytes is acceptBytes for the other end.
+func connectBytes(t *testing.T, b []byte, plain bool) (Peer, error) {
+	near, far := testpipe.New()
+	defer far.Close()
+	mustWrite(t, far, b)
+	_ = far.(*testpipe.Conn).CloseWrite()
+	o := Options{}
+	if plain {
+		o.User, o.Password = "user", "secret"
+	}
+	c, err := Connect(near, o)
+	if err != nil {
+		var he *HandshakeError
+		if !errors.As(err, &he) {
+			t.Errorf("%T, want *HandshakeError: %v", err, err)
+		}
+		return Peer{}, err
+	}
+	defer c.Close()
+	return c.Peer(), nil
 }
 
 // FuzzRead plays a peer after a good handshake. What it sends is cut into the same messages however it arrives, and
@@ -38,6 +89,9 @@ func FuzzRead(f *testing.F) {
 	f.Add(long(flagMore, 1<<63), byte(2))
 	f.Add([]byte("\x01\x01a\x04\x09\x04PING\x00\x00hi\x00\x01b"), byte(5))
 	f.Add([]byte("\x04\x0b\x05ERROR\x04nope"), byte(1))
+	for i, c := range captures(f, "*") {
+		f.Add(c.traffic, byte(7*i))
+	}
 	f.Fuzz(func(t *testing.T, sends []byte, piece byte) {
 		o := Options{MaxPart: 1000, MaxParts: 3, QueueLimit: 1 << 20}
 		messages, err := traffic(t, o, nullDealer, sends)
@@ -91,6 +145,9 @@ func FuzzRead(f *testing.F) {
 				r.grew(n)
 			}
 		}
+		if most := max(smallBuffer, 4*len(sends)); len(r.buf) > most {
+			t.Errorf("%d bytes cost a buffer of %d", len(sends), len(r.buf))
+		}
 		if got < len(messages) {
 			t.Fatalf("%d messages in pieces, %d at once", got, len(messages))
 		}
@@ -105,4 +162,51 @@ func errorsInCommands(sends []byte) bool {
 		}
 	}
 	return false
+}
+
+// capture is what a real peer sent, see testdata/README.md.
+type capture struct {
+	whole   []byte
+	traffic []byte // behind the handshake
+}
+
+func captures(tb testing.TB, pattern string) (all []capture) {
+	tb.Helper()
+	files, err := filepath.Glob("testdata/captures/" + pattern)
+	if err != nil || len(files) == 0 {
+		tb.Fatalf("no captures %s: %v", pattern, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c := capture{whole: b}
+		for b = b[min(len(b), greetingSize):]; len(b) > 1 && len(b) >= 2+int(b[1]); {
+			command := b[2 : 2+int(b[1])]
+			b = b[2+len(command):]
+			if bytes.HasPrefix(command, []byte("\x05READY")) || bytes.HasPrefix(command, []byte("\x08INITIATE")) {
+				break
+			}
+		}
+		c.traffic = b
+		all = append(all, c)
+	}
+	return all
+}
+
+// bounded checks that a handshake costs no more than its buffers and a few copies of what was sent. The fuzzing engine takes
+// memory of its own now and then, so that it is asked again.
+func bounded(t *testing.T, sent int, shake func()) {
+	t.Helper()
+	for try := 1; ; try++ {
+		before := allocated()
+		shake()
+		switch grew := allocated() - before; {
+		case grew <= uint64(256<<10+16*sent):
+			return
+		case try == 5:
+			t.Fatalf("%d bytes cost %d bytes of memory", sent, grew)
+		}
+	}
 }

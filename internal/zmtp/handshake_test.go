@@ -163,7 +163,7 @@ func TestHandshakeErrorsAreClear(t *testing.T) {
 	}
 }
 
-func TestSilentPeerIsLeftAfterFiveSeconds(t *testing.T) {
+func TestW11SilentPeerIsLeftAfterFiveSeconds(t *testing.T) {
 	for name, sends := range map[string][]byte{"nothing": nil, "half a greeting": nullGreeting[:30], "greeting": nullGreeting, "half a READY": nullDealer[:70]} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -308,7 +308,7 @@ func allocated() uint64 {
 	return m.TotalAlloc
 }
 
-func TestTruncatedHandshakes(t *testing.T) {
+func TestW8TruncatedHandshakes(t *testing.T) {
 	for name, whole := range map[string][]byte{"NULL": nullDealer, "PLAIN": plainDealer} {
 		for n := range whole {
 			synctest.Test(t, func(t *testing.T) {
