@@ -116,7 +116,7 @@ func (q *pool) park(p *peer, why string, late bool) (oldest *peer, ok bool) {
 		q.parked = append(q.parked, p)
 	}
 	p.parked = why
-	if len(q.parked) > maxParked {
+	if len(q.parked) > q.maxParked {
 		oldest, q.parked = q.parked[0], q.parked[1:]
 	}
 	return oldest, true

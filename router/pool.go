@@ -17,7 +17,8 @@ import (
 // Streams that a REP worker may serve are told apart from those that only
 // native workers may, by one list each; tickets put two lists in one order.
 type pool struct {
-	limit int
+	limit     int
+	maxParked int
 
 	mu        sync.Mutex
 	ticket    uint64
@@ -43,7 +44,7 @@ const (
 )
 
 func newPool(limit int) *pool {
-	return &pool{limit: limit, gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{}}
+	return &pool{limit: limit, maxParked: maxParked, gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{}}
 }
 
 // errOnlyREP says that a stream wants a native worker, and only REP workers are
