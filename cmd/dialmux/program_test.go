@@ -105,7 +105,12 @@ type runningRouter struct {
 func startRouter(t *testing.T, flags ...string) *runningRouter {
 	t.Helper()
 	args := []string{"router", "--listen", "127.0.0.1:0", "--workers", "tcp://127.0.0.1:0", "--admin", "127.0.0.1:0"}
-	r := &runningRouter{program: start(t, "dialmux", append(args, flags...)...)}
+	return awaitPorts(t, start(t, "dialmux", append(args, flags...)...))
+}
+
+func awaitPorts(t *testing.T, p *program) *runningRouter {
+	t.Helper()
+	r := &runningRouter{program: p}
 	eventually(t, "the router's ports", func() bool {
 		select {
 		case <-r.done:

@@ -46,6 +46,7 @@ func (s *settings) open(cmd *cli.Command) (*service, error) {
 // open binds what s says, so that what is wrong shows before anything is
 // served.
 func open(s *settings, log *slog.Logger) (_ *service, err error) {
+	s.fit(descriptors(), log)
 	v := &service{log: log, drain: max(s.router.Drain, 0)}
 	defer func() {
 		if err != nil {
