@@ -117,6 +117,7 @@ func (r *Router) serve(ctx context.Context, nc net.Conn) {
 	}
 	if r.draining.Load() {
 		p.goAway(http2.ErrCodeNo, "the router drains")
+		p.letGo()
 	}
 	p.lost(conn.Run(p.receive))
 }
@@ -301,6 +302,7 @@ func (p *peer) receive(parts [][]byte) error {
 	if err != nil {
 		p.breach(err)
 	}
+	p.letGo()
 	return nil
 }
 

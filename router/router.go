@@ -55,7 +55,7 @@ type Config struct {
 	// ipc:///path. Default: DefaultWorkers. Ignored with Listeners.
 	Workers []string
 	// Listeners take the place of Workers: Run accepts workers there, and
-	// closes them.
+	// closes them. One that closes once the router drains ends nothing else.
 	Listeners []net.Listener
 	// Token is what workers must show, in JOIN or as their PLAIN password.
 	// Empty: any worker may join, so a worker port that others can reach wants
@@ -130,6 +130,8 @@ type Router struct {
 	idle     chan struct{} // woken when active falls to 0
 	beats    atomic.Uint64 // of watch
 	draining atomic.Bool
+
+	lettingGo atomic.Bool
 }
 
 // New checks cfg and makes a Router. Nothing is bound yet.
@@ -252,6 +254,16 @@ func (r *Router) Drain() {
 	}
 }
 
+// LetGo hangs up on workers that have no request, and on the others when they
+// have none any more, so that they dial whoever listens in this router's place.
+// Call it once no new request can come.
+func (r *Router) LetGo() {
+	r.lettingGo.Store(true)
+	for _, p := range r.pool.snapshot() {
+		p.letGo()
+	}
+}
+
 // awaitIdle waits until no front serves a request, at most Config.Drain.
 func (r *Router) awaitIdle() {
 	limit := time.NewTimer(max(r.cfg.Drain, 0))
@@ -279,7 +291,7 @@ func (r *Router) accept(ctx context.Context, l net.Listener) error {
 			})
 		}
 	})
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || r.draining.Load() {
 		return nil
 	}
 	return err

@@ -29,6 +29,7 @@ type settings struct {
 	tokenFile string
 	router    router.Config
 	log       logging
+	inherited inherited
 }
 
 // tlsFiles are named by flags.

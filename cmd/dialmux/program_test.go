@@ -24,7 +24,12 @@ type program struct {
 // start runs dialmux, testworker or get.
 func start(t *testing.T, name string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(name, args...), done: make(chan struct{})}
+	return startCommand(t, exec.Command(name, args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{t: t, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Stderr = &p.log
 	p.cmd.Stdout = &p.log
 	if err := p.cmd.Start(); err != nil {
@@ -39,7 +44,7 @@ func start(t *testing.T, name string, args ...string) *program {
 		_ = p.cmd.Process.Kill()
 		waiting.Wait()
 		if t.Failed() {
-			t.Logf("%s %s\n%s", name, strings.Join(args, " "), p.log.String())
+			t.Logf("%s\n%s", strings.Join(cmd.Args, " "), p.log.String())
 		}
 	})
 	return p
