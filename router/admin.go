@@ -37,9 +37,17 @@ type StreamStatus struct {
 
 // StreamTable is what /streams shows.
 type StreamTable struct {
-	Waiting int            `json:"waiting"`
-	Open    int            `json:"open"`
-	Dropped uint64         `json:"dropped_frames"` // frames for streams that were not open
+	Waiting int    `json:"waiting"`
+	Open    int    `json:"open"`
+	Done    int    `json:"done"`           // answers that are whole here, and go on to slow clients
+	Memory  int64  `json:"memory_bytes"`   // taken of MaxMemory
+	Dropped uint64 `json:"dropped_frames"` // frames for streams that were not open
+
+	// What became of requests whose workers were lost, since the start.
+	Retried     uint64 `json:"retried"`     // sent to another worker
+	Quarantined uint64 `json:"quarantined"` // given up: they took two workers down
+	Unretried   uint64 `json:"unretried"`   // given up: a fifth of all requests was being sent again
+
 	Streams []StreamStatus `json:"streams"`
 }
 
@@ -73,6 +81,8 @@ func (r *Router) Admin() http.Handler {
 	})
 	return mux
 }
+
+const cancelled = "cancelled"
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
@@ -116,7 +126,10 @@ func (p *peer) state() string {
 
 // Streams lists the requests that wait or run.
 func (r *Router) Streams() StreamTable {
-	t := StreamTable{Streams: []StreamStatus{}, Dropped: r.dropped.Load()}
+	t := StreamTable{
+		Streams: []StreamStatus{}, Dropped: r.dropped.Load(), Memory: r.cfg.MaxMemory - r.memory.left.Load(),
+		Retried: r.retries.again.Load(), Quarantined: r.retries.quarantined.Load(), Unretried: r.retries.refused.Load(),
+	}
 	r.pool.mu.Lock()
 	for i := range r.pool.room {
 		for s := r.pool.room[i].head; s != nil; s = s.after {
@@ -132,6 +145,13 @@ func (r *Router) Streams() StreamTable {
 		t.Streams = append(t.Streams, p.openStreams()...)
 	}
 	t.Open = len(t.Streams) - t.Waiting
+	t.Done = int(r.active.Load()) - t.Waiting
+	for i := range t.Streams[t.Waiting:] {
+		if t.Streams[t.Waiting+i].State != cancelled {
+			t.Done--
+		}
+	}
+	t.Done = max(t.Done, 0) // the counts are of different moments
 	slices.SortStableFunc(t.Streams[t.Waiting:], func(a, b StreamStatus) int { return cmp.Compare(a.Stream, b.Stream) })
 	return t
 }
@@ -148,14 +168,11 @@ func (p *peer) openStreams() (out []StreamStatus) {
 	}
 	p.mu.Unlock()
 	for _, o := range open {
-		st := StreamStatus{State: "cancelled"}
+		st := StreamStatus{State: cancelled}
 		if o.s != nil {
 			o.s.mu.Lock()
 			if o.s.id == o.id {
-				st = o.s.status("sent")
-				if o.s.begun {
-					st.State = "begun"
-				}
+				st = o.s.status(o.s.ledger.phase.String())
 			}
 			o.s.mu.Unlock()
 		}

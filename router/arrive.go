@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -20,13 +19,19 @@ func (s *stream) arrive(id uint64, f *frame.Frame) error {
 	if s.id != id {
 		return nil
 	}
-	s.begun = true
+	s.ledger.phase = begun
 	if err := s.accept(f); err != nil {
 		return frame.StreamError{Stream: id, Code: err.code, Reason: err.reason}
 	}
 	if s.ended {
+		s.ledger.phase = done
 		s.detach()
 		s.upload.stop()
+	}
+	if !s.account() {
+		if p, id := s.drop(); p != nil {
+			p.abort(id, http2.ErrCodeEnhanceYourCalm, errMemory.reason)
+		}
 	}
 	s.poke()
 	return nil
@@ -139,17 +144,13 @@ func (s *stream) arriveReply(id uint64, status int, fields frame.Fields, body []
 	if s.id != id {
 		return
 	}
-	if !s.reserve(int64(len(body)) - frame.ResponseWindow) {
-		s.detach()
-		s.err = errBudget
-		s.poke()
-		return
-	}
 	s.keepHead(status, fields)
 	s.body.add(body)
 	s.got = uint64(len(body))
-	s.begun, s.final, s.ended = true, true, true
-	s.detach()
+	s.ledger.phase, s.final, s.ended = done, true, true
+	if s.detach(); !s.account() {
+		s.drop()
+	}
 	s.upload.stop()
 	s.poke()
 }
@@ -161,7 +162,7 @@ func (s *stream) credited(id, credit uint64) error {
 	if s.id != id {
 		return nil
 	}
-	s.begun = true
+	s.ledger.phase = begun
 	if !s.upload.grant(s, credit) {
 		return frame.StreamError{Stream: id, Code: http2.ErrCodeFlowControl, Reason: "the window grew beyond 2^53-1"}
 	}
@@ -178,9 +179,6 @@ func (s *stream) fail(id uint64, err error) {
 		return
 	}
 	s.detach()
-	if s.begun && (errors.Is(err, errMoved) || errors.Is(err, errRefused)) {
-		err = errLost // it said that it had not begun, after it had
-	}
 	s.err = err
 	s.poke()
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"strconv"
 	"sync"
 
 	"golang.org/x/net/http2"
@@ -188,6 +189,9 @@ func (x *exchange) sendHead() error {
 func (x *exchange) switchOver() error {
 	x.begun, x.raw, x.bodyOK, x.left = true, true, true, -1
 	x.r.upgraded.Add(1)
+	x.s.mu.Lock()
+	x.s.relax()
+	x.s.mu.Unlock()
 	if err := x.c.upgrade(&x.head, x.s.request.protocol); err != nil {
 		return err
 	}
@@ -224,7 +228,12 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 	h.fields.Add("content-type", "text/plain; charset=utf-8")
 	h.fields.Add("cache-control", "no-store")
 	if f.retry {
-		h.fields.Add("retry-after", "1")
+		seconds := int64(1)
+		if f == errQueueFull || f == errQueueWait {
+			seconds = x.r.pool.retryAfter(x.r.cfg.QueueWait)
+		}
+		var digits [20]byte
+		h.fields.AddBytes([]byte("retry-after"), strconv.AppendInt(digits[:0], seconds, 10))
 	}
 	if f.status == 405 { // RFC 9110 section 15.5.6
 		h.fields.Add("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
@@ -232,6 +241,15 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 	h.fields.Add("via", x.version.via())
 	h.fields.Add("proxy-status", f.proxyStatus())
 	body := "dialmux: " + f.reason + "\n"
+	if q := &x.s.request; q.grpc && (f == errLate || f == errLateWaiting) { // 504 would be UNAVAILABLE to its client
+		h.fields.Reset()
+		h.fields.Add("content-type", "application/grpc")
+		h.fields.Add("grpc-status", "4") // DEADLINE_EXCEEDED
+		h.fields.Add("grpc-message", f.reason)
+		h.fields.Add("proxy-status", f.proxyStatus())
+		h.status, h.length, h.close = 200, 0, unread || x.r.draining.Load()
+		return x.c.begin(h) == nil && x.c.finish(frame.Fields{}) == nil
+	}
 	h.status, h.length, h.close = f.status, int64(len(body)), unread || x.r.draining.Load()
 	if x.c.begin(h) != nil {
 		return false

@@ -142,7 +142,7 @@ func (r *Router) Clients(p Port) *Clients {
 			DisableGeneralOptionsHandler: true, // OPTIONS * is the workers' to answer
 		},
 		held:    tally{most: p.MaxConnections, mostOf: p.MaxConnectionsPerAddress, exempt: slices.Concat(p.ProxyProtocol, r.cfg.TrustedProxies)},
-		shaking: newcomers{most: share(p.MaxConnections, 4)},
+		shaking: newcomers{most: partOf(p.MaxConnections, 4)},
 		handed:  &handover{conns: make(chan net.Conn), done: make(chan struct{})},
 	}
 	c.second.Protocols.SetUnencryptedHTTP2(true) // TLS is ours, and what it carries is metered

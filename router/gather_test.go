@@ -34,7 +34,7 @@ func ofSize(n int) io.Reader { return strings.NewReader(strings.Repeat("x", n)) 
 
 // What a client says that it will send takes nothing from the others.
 func TestStalledUploadsTakeNothingFromTheBudget(t *testing.T) {
-	story(t, router.Config{GatherBudget: 8 << 20}, func(w *world) {
+	story(t, router.Config{MaxMemory: 8 << 20}, func(w *world) {
 		k := w.rep(zmtp.Options{})
 		var all []*raw
 		for i := range 50 {
@@ -71,7 +71,7 @@ func TestStalledUploadsTakeNothingFromTheBudget(t *testing.T) {
 }
 
 func TestTheGatheringBudget(t *testing.T) {
-	story(t, router.Config{GatherBudget: 2 << 20}, func(w *world) {
+	story(t, router.Config{MaxMemory: 2 << 20}, func(w *world) {
 		k := w.rep(zmtp.Options{})
 		r, body := io.Pipe()
 		first := w.send("POST", "/first", r, contentLength(2<<20))

@@ -64,7 +64,7 @@ func storyBehind(t *testing.T, cfg router.Config, front string, around func(http
 			time.Sleep(notice)
 		}
 		w.settle()
-		if table := w.r.Streams(); table.Open != 0 || table.Waiting != 0 {
+		if table := w.r.Streams(); table.Open != 0 || table.Waiting != 0 || table.Memory != 0 {
 			t.Errorf("the stream table is not empty at the end: %+v", table)
 		}
 	})

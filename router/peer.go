@@ -166,6 +166,7 @@ func (p *peer) send(s *stream) error {
 	if err == nil {
 		p.streams[id] = s
 		s.peer, s.id, s.worker = p, id, p.name()
+		s.ledger.phase = sent
 		s.touch()
 	}
 	p.mu.Unlock()
@@ -393,6 +394,7 @@ func (p *peer) receiveStream(f *frame.Frame) {
 		p.aimless.spend()
 	}
 	if s != nil {
+		p.r.memory.relieve()
 		if err := s.arrive(f.Stream, f); err != nil {
 			se, _ := errors.AsType[frame.StreamError](err)
 			p.blame(s, se)

@@ -4,7 +4,10 @@ import "sync"
 
 // pieces is a body that has arrived and waits for its client, in blocks of two
 // sizes that all streams share: a stream that is over, or keeps up, holds none.
-type pieces struct{ list [][]byte }
+type pieces struct {
+	list [][]byte
+	size int64 // of the blocks
+}
 
 const (
 	smallBlock = 4 << 10
@@ -23,6 +26,7 @@ func (p *pieces) add(b []byte) {
 		if last < 0 || len(p.list[last]) == cap(p.list[last]) {
 			p.list = append(p.list, newBlock(len(b)))
 			last++
+			p.size += int64(cap(p.list[last]))
 		}
 		tail := p.list[last]
 		n := copy(tail[len(tail):cap(tail)], b)
@@ -47,6 +51,7 @@ func (p *pieces) take() (b []byte) {
 	n := copy(p.list, p.list[1:])
 	p.list[n] = nil
 	p.list = p.list[:n]
+	p.size -= int64(cap(b))
 	return b
 }
 

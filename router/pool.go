@@ -25,6 +25,7 @@ type pool struct {
 	ready     [2]list[peer, *peer]     // by peer.rep
 	room      [2]list[stream, *stream] // by stream.only, oldest first
 	waiting   int
+	pace      pace                 // of those who leave it for a worker
 	gathering map[*stream]struct{} // whose bodies are being gathered for a REP worker
 	natives   int                  // joined and not draining
 	reps      int
@@ -224,6 +225,7 @@ func (q *pool) offer(p *peer) {
 			break
 		}
 		q.leave(s)
+		q.pace.count()
 		p.busy++
 		s.granted = p
 		s.poke()

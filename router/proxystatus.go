@@ -29,7 +29,7 @@ func (f *failure) kind() string {
 	switch {
 	case f == errBroken:
 		return "http_protocol_error"
-	case f == errQueueFull, f == errBusy, f == errCrowded, f == errCrowdedByAddress, f == errBudget:
+	case f == errQueueFull, f == errBusy, f == errCrowded, f == errCrowdedByAddress, f == errMemory:
 		return "connection_limit_reached"
 	case f.status == 405:
 		return "http_request_denied"

@@ -3,9 +3,12 @@ package router_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
 	"github.com/dialmux/dialmux/router"
 )
@@ -151,4 +154,66 @@ func (endless) Read(p []byte) (int, error) {
 		p[i] = 'x'
 	}
 	return len(p), nil
+}
+
+// F5: Retry-After is how long those who wait now will take, at the pace that they go.
+func TestF5RetryAfterFollowsFromThePace(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pause       time.Duration // of the worker, for each request
+		least, most int
+	}{
+		"a fast worker":         {10 * time.Millisecond, 1, 1},
+		"a slow worker":         {200 * time.Millisecond, 8, 13}, // 50 wait, and five a second go
+		"a very slow worker":    {time.Second, 25, 60},
+		"none":                  {0, 9, 9}, // as long as one may wait
+		"one that hardly moves": {40 * time.Second, 9, 9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, router.Config{QueueLimit: 50, QueueWait: 9 * time.Second}, func(w *world) {
+				ended := make(chan struct{})
+				if tc.pause > 0 {
+					k := w.join("a", 1)
+					w.wg.Go(func() {
+						for parts, ok := k.inbox.take(ended); ok; parts, ok = k.inbox.take(ended) {
+							f := parse(t, parts)
+							time.Sleep(tc.pause)
+							if f.Type == frame.Headers {
+								(&call{worker: k, Frame: f}).answer(200, "")
+							}
+						}
+					})
+				}
+				time.Sleep(time.Second - time.Duration(time.Now().Nanosecond())) // so that whole seconds are counted
+				var clients []*raw
+				ask := func() *raw {
+					c := w.raw("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+					clients = append(clients, c)
+					return c
+				}
+				for w.r.Streams().Waiting < 50 {
+					ask()
+					w.settle()
+				}
+				for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(tc.pause/10 + time.Millisecond) {
+					for w.settle(); w.r.Streams().Waiting < 50; w.settle() {
+						ask()
+					}
+				}
+				for w.settle(); w.r.Streams().Waiting < 50; w.settle() {
+					ask()
+				}
+				got, _ := ask().seen()
+				_, after, _ := strings.Cut(got, "\r\nRetry-After: ")
+				after, _, _ = strings.Cut(after, "\r\n")
+				if n, err := strconv.Atoi(after); err != nil || n < tc.least || n > tc.most || !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+					t.Errorf("the client got %q, want 503 and Retry-After from %d to %d", got, tc.least, tc.most)
+				}
+				for _, c := range clients {
+					_ = c.nc.Close()
+				}
+				time.Sleep(time.Minute)
+				close(ended)
+			})
+		})
+	}
 }

@@ -55,5 +55,6 @@ func (p *peer) answer(s *stream, id uint64, parts [][]byte) {
 		s.fail(id, errBroken)
 		return
 	}
+	p.r.memory.relieve()
 	s.arriveReply(id, int(status), p.reply, parts[3])
 }

@@ -4,14 +4,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
 	"github.com/dialmux/dialmux/router"
 )
 
 // Replies come whole, however slowly their clients take them: beyond what any
 // stream may hold they count against the budget, for as long as they are held.
-func TestRepliesCountAgainstTheGatheringBudget(t *testing.T) {
+func TestRepliesCountAgainstTheMemory(t *testing.T) {
 	big := strings.Repeat("x", 2<<20)
 	for name, end := range map[string]func(slow *raw){
 		"the client leaves": func(slow *raw) { _ = slow.nc.Close() },
@@ -22,7 +21,7 @@ func TestRepliesCountAgainstTheGatheringBudget(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			story(t, router.Config{GatherBudget: 2 << 20}, func(w *world) {
+			story(t, router.Config{MaxMemory: 2 << 20}, func(w *world) {
 				k := w.rep(zmtp.Options{})
 				slow := w.raw("GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 				k.task().reply("", big)
@@ -35,7 +34,7 @@ func TestRepliesCountAgainstTheGatheringBudget(t *testing.T) {
 					t.Error("503 without Retry-After")
 				}
 				p = w.get("/small")
-				small := strings.Repeat("y", frame.ResponseWindow)
+				small := strings.Repeat("y", 64<<10)
 				k.task().reply("", small)
 				p.wants(200, small)
 

@@ -76,7 +76,7 @@ func (q *request) take(a *asked) (intake, *failure) {
 	case "CONNECT", "TRACE":
 		return intake{}, &failure{405, a.method + " is not served here", false}
 	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS":
-		q.idempotent = true // RFC 9110 section 9.2.2
+		q.repeatable = true // RFC 9110 section 9.2.2
 	}
 	if len(a.path) == 1 && a.path[0] == '*' && a.method != "OPTIONS" {
 		return intake{}, &failure{400, "the target * is for OPTIONS", false}
@@ -115,6 +115,20 @@ func (in *intake) field(name, value []byte) {
 	case "trailer":
 		in.announced(value)
 		return
+	case "request-timeout":
+		if d, ok := frame.ParseRequestTimeout(value); ok {
+			in.q.timed = true
+			in.q.limit(d)
+			return
+		}
+	case "grpc-timeout":
+		if d, ok := frame.ParseGRPCTimeout(value); ok {
+			in.q.grpcTimed = true
+			in.q.limit(d)
+			return
+		}
+	case "idempotency-key": // draft-ietf-httpapi-idempotency-key-header: who takes it tells a repetition by it
+		in.q.repeatable = in.q.repeatable || len(value) > 0
 	case "content-type":
 		rest, found := bytes.CutPrefix(value, []byte("application/grpc"))
 		in.q.grpc = found && in.a.method == "POST" && (len(rest) == 0 || rest[0] == '+' || rest[0] == ';')
@@ -226,7 +240,7 @@ func (in *intake) end() *failure {
 	} else {
 		f.AddBytes([]byte("via"), joined(in.via, []byte(a.version.via())))
 	}
-	if f.Size()+64 > frame.MaxHead {
+	if f.Size()+64+timeoutFields > frame.MaxHead {
 		return &failure{431, "the request's header is larger than 64 KiB", false}
 	}
 	return nil

@@ -42,9 +42,9 @@ const (
 	DefaultMaxWorkers = 4096
 	// MaxConcurrency caps the concurrency that a worker announces.
 	MaxConcurrency = 1024
-	// DefaultGatherBudget is what all bodies together may take that are
-	// gathered in memory for REP workers, in bytes.
-	DefaultGatherBudget = 256 << 20
+	// DefaultMaxMemory is what bodies may take in all, in bytes, beyond what any
+	// request may.
+	DefaultMaxMemory = 512 << 20
 	// MaxGather is the largest body for a REP worker, and its largest reply.
 	MaxGather = 8 << 20
 )
@@ -82,9 +82,12 @@ type Config struct {
 	// Drain is how long Run waits for running requests when its context ends.
 	// Default DefaultDrain; below 0: it does not wait.
 	Drain time.Duration
-	// GatherBudget is what all bodies together may take that are gathered for
-	// REP workers, in bytes. Default DefaultGatherBudget.
-	GatherBudget int64
+	// MaxMemory is what bodies may take in all that wait here for slow clients,
+	// or are gathered for REP workers, in bytes. Each request has 68 KiB beside.
+	// When it is used up, answers of which nothing was taken for five
+	// seconds are broken off, and then those that grow, or get 503. Default
+	// DefaultMaxMemory.
+	MaxMemory int64
 	// HideWorker leaves the Dialmux-Worker field out of responses.
 	HideWorker bool
 	// Upgrades are the protocols that clients may upgrade to. Default:
@@ -97,6 +100,11 @@ type Config struct {
 	// it has the whole request; then 504. Default DefaultResponseTimeout; below
 	// 0: no limit.
 	ResponseTimeout time.Duration
+	// RequestTimeout is how long a whole request may take, waiting and its
+	// body and answer included; then 504, or its answer breaks off. A client's
+	// Request-Timeout (in seconds) or grpc-timeout may make it shorter. Default:
+	// any time. An upgraded connection may last.
+	RequestTimeout time.Duration
 	// TrustedProxies are the clients whose Forwarded and X-Forwarded-* fields
 	// are believed, and added to.
 	// Default: none.
@@ -115,8 +123,9 @@ type Router struct {
 
 	pool    *pool
 	streams atomic.Uint64 // the last stream number given out
-	budget  atomic.Int64  // bytes left for gathered bodies
-	spares  sync.Pool     // streams whose requests are over
+	memory  memory
+	retries retries
+	spares  sync.Pool // streams whose requests are over
 	peers   sync.WaitGroup
 
 	visitors  tally     // connections on the worker port
@@ -165,8 +174,8 @@ func New(cfg Config) (*Router, error) {
 			return nil, fmt.Errorf("upgrade to %q: the name of a protocol over HTTP/1.1 is right, as websocket is (RFC 9110 section 7.8)", name)
 		}
 	}
-	if cfg.GatherBudget == 0 {
-		cfg.GatherBudget = DefaultGatherBudget
+	if cfg.MaxMemory == 0 {
+		cfg.MaxMemory = DefaultMaxMemory
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -193,12 +202,13 @@ func New(cfg Config) (*Router, error) {
 		visitors:  tally{most: cfg.MaxWorkers, mostOf: cfg.MaxWorkersPerAddress},
 		newcomers: newcomers{most: maxNewcomers, mostOf: maxNewcomers / 2},
 	}
-	if most := share(cfg.MaxWorkers, 4); most > 0 {
+	if most := partOf(cfg.MaxWorkers, 4); most > 0 {
 		r.newcomers.most, r.newcomers.mostOf = min(most, maxNewcomers), min(max(most/2, 4), maxNewcomers/2)
 		r.pool.maxParked = min(most, maxParked)
 	}
 	r.streams.Store(uint64(time.Now().UnixMicro()))
-	r.budget.Store(cfg.GatherBudget)
+	r.memory.init(cfg.MaxMemory)
+	r.retries.init()
 	return r, nil
 }
 

@@ -3,7 +3,6 @@ package router
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -44,6 +43,7 @@ type stream struct {
 	// Set by the front before open, and constant after.
 	request request
 	arrived time.Time
+	alarm   *time.Timer // calls overdue; nil until needed
 
 	// Guarded by pool.mu.
 	only    int // anyWorker or nativeOnly
@@ -53,23 +53,23 @@ type stream struct {
 
 	// Owned by the front's goroutine.
 	deadline time.Time // for finding a worker
-	attempts int       // workers that were lost with it
 	shown    arrival   // head of the part that next returned, to be reused
 	last     []byte    // block of that part's body
 	credit   int64     // cost of that body
-	answered bool      // the head has been returned
 
 	mu sync.Mutex
 	// Guarded by mu.
 	peer   *peer  // on which the stream is open; nil: waiting, or done
 	id     uint64 // on that peer
-	begun  bool   // the worker has said something on it
-	since  uint64 // r.beats when it was sent, or its body's end was
-	err    error  // why the stream is over: one that retry knows, or what next returns
-	worker string // who answers
+	ledger ledger
+	until  time.Time // the request's deadline; zero: it has none
+	since  uint64    // r.beats when it was sent, or its body's end was
+	err    error     // why the stream is over: one that retry knows, or what next returns
+	worker string    // who answers
 
 	upload   upload
-	reserved int64 // of the router's budget, for bodies to and from REP workers
+	reserved int64     // of the router's memory
+	progress time.Time // when that last changed
 
 	heads  []arrival // heads that next has not returned yet
 	spares []arrival // memory for them
@@ -90,11 +90,15 @@ type request struct {
 	method     string
 	length     int64 // of the body; -1: unknown, 0: none
 	named      nominated
-	trailers   bool // some are announced
-	expect     bool // 100-continue
-	idempotent bool
+	trailers   bool   // some are announced
+	expect     bool   // 100-continue
+	repeatable bool   // may be carried out twice
 	protocol   string // to upgrade to; "": none
 	grpc       bool
+
+	timeout   time.Duration // the client's; 0: it said none
+	timed     bool          // by Request-Timeout
+	grpcTimed bool          // by grpc-timeout
 }
 
 // target is the path without the query, for logs and /streams.
@@ -131,18 +135,27 @@ type failure struct {
 func (f *failure) Error() string { return f.reason }
 
 var (
-	errQueueFull = &failure{503, "too many requests wait for a worker", true}
-	errQueueWait = &failure{503, "no worker became ready in time", true}
-	errStopped   = &failure{503, "the router has stopped", true}
-	errBroken    = &failure{502, "the worker's answer broke the protocol", false}
-	errTooLarge  = &failure{413, "the body is larger than REP workers take, and no native worker is there", false}
-	errBusy      = &failure{503, "too many requests run at once", true}
-	errNoAnswer  = &failure{504, "the worker did not begin its answer in time", false}
-	errBodyLate  = &failure{408, "nothing of the request's body came for too long", false}
-	errBodySize  = &failure{413, "the request's body is larger than allowed here", false}
-	errBudget    = &failure{503, "too much memory is taken by bodies to and from REP workers", true}
-	errStalled   = &failure{408, "the request's body stopped coming", false}
-	errLeft      = errors.New("the client left")
+	errQueueFull   = &failure{503, "too many requests wait for a worker", true}
+	errQueueWait   = &failure{503, "no worker became ready in time", true}
+	errStopped     = &failure{503, "the router has stopped", true}
+	errBroken      = &failure{502, "the worker's answer broke the protocol", false}
+	errTooLarge    = &failure{413, "the body is larger than REP workers take, and no native worker is there", false}
+	errBusy        = &failure{503, "too many requests run at once", true}
+	errNoAnswer    = &failure{504, "the worker did not begin its answer in time", false}
+	errLate        = &failure{504, "the request's time was over before its answer was whole", false}
+	errLateWaiting = &failure{504, "the request's time was over before a worker became ready", false}
+	errBodyLate    = &failure{408, "nothing of the request's body came for too long", false}
+	errBodySize    = &failure{413, "the request's body is larger than allowed here", false}
+	errMemory      = &failure{503, "too much memory is taken by bodies that wait for slow clients or REP workers", true}
+	errStalled     = &failure{408, "the request's body stopped coming", false}
+	errLeft        = errors.New("the client left")
+
+	// Why a request is not sent again.
+	errBrokeOff    = errors.New("the worker was lost amid its answer")
+	errQuarantined = &failure{502, "two workers were lost while they had this request", false}
+	errUnsafe      = &failure{502, "the worker was lost; the request may have been carried out, so it was not sent again", false}
+	errNotKept     = &failure{502, "the worker was lost, and more of the body had been sent than is kept for a second try", false}
+	errSpent       = &failure{502, "the worker was lost, and too many requests are sent again already", false}
 
 	// Turned into another try, or a 502.
 	errLost    = errors.New("the worker was lost")
@@ -161,9 +174,11 @@ func (r *Router) newStream() *stream {
 // open ends the set-up of s; next may be called.
 func (s *stream) open() {
 	s.arrived = time.Now()
+	s.r.retries.earn()
 	s.mu.Lock()
 	s.upload.start(&s.request)
 	s.rewind()
+	s.hasten()
 	s.mu.Unlock()
 	if s.request.length != 0 || s.request.protocol != "" {
 		s.choose()
@@ -228,7 +243,7 @@ func (s *stream) take() (p part, ok bool) {
 		if p.status < 200 && p.status != 101 {
 			return p, true
 		}
-		ok, s.answered, p.size = true, true, -1
+		ok, s.ledger.answered, p.size = true, true, -1
 		if s.ended && s.tail.Len() == 0 {
 			p.size = int64(s.got)
 		}
@@ -242,6 +257,7 @@ func (s *stream) take() (p part, ok bool) {
 			s.credit = s.cost
 		}
 		s.cost -= s.credit
+		s.account()
 	}
 	if s.ended && s.body.empty() {
 		p.end, p.trailers, ok = true, s.tail, true
@@ -296,7 +312,10 @@ func (s *stream) dispatch(moved bool) error {
 			s.r.pool.unpick(p)
 			return err
 		}
+		plain := s.request.fields
+		s.stamp()
 		err = p.send(s)
+		s.request.fields = plain
 		if err == nil {
 			s.flush()
 		}
@@ -309,51 +328,46 @@ func (s *stream) dispatch(moved bool) error {
 	}
 }
 
-// retry sends the request to another worker if that is safe: promise 3.
+// retry sends the request to another worker if its ledger lets it: promise 3.
 func (s *stream) retry(why error) error {
-	begun := false
-	switch {
-	case errors.Is(why, errLost):
-		begun = true
-		s.attempts++
-		s.deadline = time.Now().Add(s.r.cfg.QueueWait)
-	case errors.Is(why, errMoved):
-		s.deadline = time.Now().Add(s.r.cfg.QueueWait)
-	case errors.Is(why, errRefused):
-		if time.Now().After(s.deadline) {
-			return s.end(errQueueWait)
-		}
-	default:
+	refused := errors.Is(why, errRefused)
+	if !refused && !errors.Is(why, errLost) && !errors.Is(why, errMoved) {
 		return why
 	}
-	s.mu.Lock()
-	kept, worker := s.upload.kept(), s.worker
-	s.mu.Unlock()
-	switch {
-	case s.answered:
-		return s.end(fmt.Errorf("worker %s was lost amid its answer", worker))
-	case begun && !s.request.idempotent:
-		return s.end(&failure{502, "the worker was lost; the request may have been carried out, so it was not sent again", false})
-	case !kept:
-		return s.end(&failure{502, "the worker was lost, and more of the body had been sent than is kept for a second try", false})
-	case s.attempts >= maxAttempts:
-		return s.end(&failure{502, "two workers were lost while they had this request", false})
-	}
-	s.r.log.Debug("request moves to another worker", "method", s.request.method, "target", s.request.target(), "from", worker, "why", why)
 	s.mu.Lock()
 	if err := s.err; !errors.Is(err, why) { // the client's body has broken off meanwhile
 		s.mu.Unlock()
 		return err
 	}
-	s.err, s.begun = nil, false
-	s.rewind()
+	known, err := s.ledger.fail(why, &s.request, s.upload.kept())
+	worker := s.worker
+	switch now := time.Now(); {
+	case err != nil:
+	case !known && !s.r.retries.spend():
+		s.ledger.phase, err = done, errSpent
+	case known && refused && now.After(s.deadline):
+		s.ledger.phase, err = done, errQueueWait
+	case !known || !refused: // a worker that refuses may go on doing so
+		s.deadline = now.Add(s.r.cfg.QueueWait)
+	}
+	if s.err = err; err == nil {
+		s.rewind()
+	}
 	s.mu.Unlock()
+	switch {
+	case errors.Is(err, errQuarantined):
+		s.r.retries.quarantined.Add(1)
+		s.r.log.Warn("request given up: two workers were lost while they had it", "method", s.request.method, "target", s.request.target(), "worker", worker)
+		return err
+	case err != nil:
+		return err
+	case !known:
+		s.r.retries.again.Add(1)
+	}
+	s.r.log.Debug("request moves to another worker", "method", s.request.method, "target", s.request.target(), "from", worker, "why", why)
 	s.choose()
 	return s.dispatch(true)
 }
-
-// maxAttempts is how many workers one request may take down.
-const maxAttempts = 2
 
 // broken is why the stream is over already, if it is.
 func (s *stream) broken() error {
@@ -365,7 +379,7 @@ func (s *stream) broken() error {
 // end sets the error that the stream ends with, and returns it.
 func (s *stream) end(err error) error {
 	s.mu.Lock()
-	s.err = err
+	s.err, s.ledger.phase = err, done
 	s.mu.Unlock()
 	return err
 }
@@ -383,6 +397,8 @@ func (s *stream) noNative() error {
 func (s *stream) close(code frame.Code, reason string) {
 	s.mu.Lock()
 	p, id := s.detach()
+	s.ledger.phase = done
+	s.relax()
 	s.upload.stop()
 	s.mu.Unlock()
 	if p != nil {
@@ -400,16 +416,15 @@ func (s *stream) release() {
 	s.request.fields.Reset()
 	s.request = request{fields: s.request.fields}
 	s.only, s.ticket, s.granted = 0, 0, nil
-	s.attempts, s.credit, s.answered = 0, 0, false
+	s.credit = 0
 	s.mu.Lock()
-	s.r.budget.Add(s.reserved)
-	s.reserved = 0
 	s.upload.reset()
-	s.begun, s.err, s.worker = false, nil, ""
+	s.ledger, s.err, s.worker = ledger{}, nil, ""
 	s.rewind()
 	s.spares = s.spares[:min(len(s.spares), 1)]
 	freeBlock(s.last)
 	s.last = nil
+	s.account()
 	s.mu.Unlock()
 	s.r.spares.Put(s)
 }

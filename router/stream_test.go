@@ -22,7 +22,7 @@ func TestABodyThatBreaksOffIsNotForgottenByASecondTry(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := r.newStream()
-			s.request.method, s.request.length, s.request.idempotent = "PUT", 10, true
+			s.request.method, s.request.length, s.request.repeatable = "PUT", 10, true
 			s.open()
 			s.id = 7
 			between(s)

@@ -103,8 +103,8 @@ func contains(networks []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// share is one part of most, and not too few; 0 if most is no limit.
-func share(most, part int) int {
+// partOf is one part of most, and not too few; 0 if most is no limit.
+func partOf(most, part int) int {
 	if most <= 0 {
 		return 0
 	}

@@ -138,27 +138,12 @@ func (s *stream) feed(p []byte, end bool, trailers frame.Fields) {
 		u.eof = true
 		u.trailers.CopyFrom(trailers)
 	}
-	if !s.reserve(int64(len(u.buf) - keptLimit)) {
-		s.err = errBudget
+	if !s.account() {
+		s.err = errMemory
 		u.stop()
 	}
 	s.flush()
 	s.poke() // gather may wait for it
-}
-
-// reserve takes from the router's budget what s holds in all beyond what any
-// stream may. s.mu is held.
-func (s *stream) reserve(held int64) bool {
-	extra := held - s.reserved
-	if extra <= 0 {
-		return true
-	}
-	if s.r.budget.Add(-extra) < 0 {
-		s.r.budget.Add(extra)
-		return false
-	}
-	s.reserved += extra
-	return true
 }
 
 // leave says that the client has gone: whatever the stream is doing, it ends.
@@ -169,16 +154,23 @@ func (s *stream) spoil(why error) { s.breakOff(why, "the client's body broke off
 
 func (s *stream) breakOff(why error, reason string) {
 	s.mu.Lock()
-	p, id := s.detach()
-	if !s.ended {
-		s.err = why
-	}
-	s.upload.stop()
-	s.poke()
+	p, id := s.giveUp(why)
 	s.mu.Unlock()
 	if p != nil {
 		p.abort(id, http2.ErrCodeCancel, reason)
 	}
+}
+
+// giveUp ends the stream, unless its answer has come whole, and returns whom to
+// tell. s.mu is held.
+func (s *stream) giveUp(why error) (*peer, uint64) {
+	p, id := s.detach()
+	if !s.ended {
+		s.err, s.ledger.phase = why, done
+	}
+	s.upload.stop()
+	s.poke()
+	return p, id
 }
 
 // grant adds credit: the first opens what Expect held back.
@@ -283,7 +275,7 @@ func (s *stream) gathered() bool {
 const gatherIdle = 30 * time.Second
 
 // gather waits until the whole body is in memory, for a REP worker. It is
-// bounded by MaxGather, and by the router's budget for all of them.
+// bounded by MaxGather, and by the router's memory for all of them.
 func (s *stream) gather() error {
 	if err := s.r.pool.gather(s); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -47,6 +48,9 @@ func newExchange(s *session, f *frame.Frame) (*exchange, error) {
 	wish, err := x.readRequest(f.Fields)
 	if err != nil {
 		return nil, err
+	}
+	if wish.timed {
+		x.context.until = time.Now().Add(wish.timeout)
 	}
 	x.method = x.request.Method
 	x.path, _, _ = strings.Cut(x.request.RequestURI, "?")

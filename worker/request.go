@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -19,6 +20,15 @@ var errBodyClosed = http.ErrBodyReadAfterClose
 type wish struct {
 	unread  bool // its path cannot be read
 	expects bool // 100-continue: the body comes when its window opens
+	timed   bool // it wants to be answered within timeout
+	timeout time.Duration
+}
+
+// limit takes one of the fields that say so; the shorter one counts.
+func (w *wish) limit(d time.Duration, ok bool) {
+	if ok && (!w.timed || d < w.timeout) {
+		w.timed, w.timeout = true, d
+	}
 }
 
 // fewFields is how many fields a request has room for in its exchange.
@@ -42,7 +52,7 @@ func (x *exchange) readRequest(fields frame.Fields) (w wish, err error) {
 	if fields.Len() > len(x.values) {
 		values = make([]string, 0, fields.Len())
 	}
-	w.expects, err = readFields(r, fields, values, &text)
+	err = readFields(r, &w, fields, values, &text)
 	if protocol != "" {
 		x.upgrade = true
 		showUpgrade(r, protocol)
@@ -121,8 +131,8 @@ func parsePath(u *url.URL, s string) (*url.URL, error) {
 	return u, nil
 }
 
-// readFields reads the header into r, whose values use the capacity of values.
-func readFields(r *http.Request, fields frame.Fields, values []string, text *text) (expects bool, err error) {
+// readFields reads the header into r, whose values use the capacity of values, and w.
+func readFields(r *http.Request, w *wish, fields frame.Fields, values []string, text *text) error {
 	r.Header = make(http.Header, fields.Len())
 	var forwarded string
 	for fields.Len() > 0 {
@@ -131,7 +141,7 @@ func readFields(r *http.Request, fields frame.Fields, values []string, text *tex
 		key, ok := text.putName(name)
 		value := text.put(raw)
 		if !ok || !httpguts.ValidHeaderFieldValue(value) {
-			return false, fmt.Errorf("malformed field %.40q", name)
+			return fmt.Errorf("malformed field %.40q", name)
 		}
 		switch key {
 		case "Host":
@@ -140,7 +150,7 @@ func readFields(r *http.Request, fields frame.Fields, values []string, text *tex
 			}
 			continue
 		case "Expect":
-			expects = expects || strings.EqualFold(value, "100-continue")
+			w.expects = w.expects || strings.EqualFold(value, "100-continue")
 			continue
 		case "Trailer":
 			announceTrailers(r, value)
@@ -148,11 +158,15 @@ func readFields(r *http.Request, fields frame.Fields, values []string, text *tex
 		case "Content-Length":
 			n, err := strconv.ParseUint(value, 10, 63)
 			if err != nil || r.ContentLength >= 0 {
-				return false, errors.New("content-length is no number, or stands there twice")
+				return errors.New("content-length is no number, or stands there twice")
 			}
 			r.ContentLength = int64(n)
 		case "X-Forwarded-For":
 			forwarded = value
+		case "Request-Timeout":
+			w.limit(frame.ParseRequestTimeout(raw))
+		case "Grpc-Timeout":
+			w.limit(frame.ParseGRPCTimeout(raw))
 		}
 		if had := r.Header[key]; had != nil {
 			r.Header[key] = append(had, value)
@@ -162,7 +176,7 @@ func readFields(r *http.Request, fields frame.Fields, values []string, text *tex
 		r.Header[key] = values[len(values)-1 : len(values) : len(values)]
 	}
 	r.RemoteAddr = remoteAddr(forwarded, text)
-	return expects, nil
+	return nil
 }
 
 // remoteAddr is the address that the router saw: the last one in the last X-Forwarded-For.

@@ -9,12 +9,14 @@ import (
 // requestContext is the context of a request. Most handlers ask nothing of it, so the context that it stands for is made when one
 // does; it is that one in all respects from then on, for context.Cause and for contexts made of it too.
 type requestContext struct {
-	base context.Context // does not end
+	base  context.Context // does not end
+	until time.Time       // the request's deadline; zero: it has none
 
 	mu     sync.Mutex
 	actual context.Context // nil until it is needed
 	end    context.CancelCauseFunc
 	ended  bool
+	late   bool // its deadline had passed by then
 	cause  error
 }
 
@@ -23,7 +25,7 @@ func (c *requestContext) cancel(cause error) {
 	c.mu.Lock()
 	end := c.end
 	if !c.ended {
-		c.ended, c.cause = true, cause
+		c.ended, c.late, c.cause = true, c.overdue(), cause
 	}
 	cause = c.cause
 	c.mu.Unlock()
@@ -37,7 +39,7 @@ func (c *requestContext) get() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.actual == nil {
-		c.actual, c.end = context.WithCancelCause(c.base)
+		c.actual, c.end = c.make()
 		if c.ended {
 			c.end(c.cause)
 		}
@@ -45,20 +47,41 @@ func (c *requestContext) get() context.Context {
 	return c.actual
 }
 
+func (c *requestContext) make() (context.Context, context.CancelCauseFunc) {
+	if c.until.IsZero() || c.ended && !c.late {
+		return context.WithCancelCause(c.base)
+	}
+	timed, stop := context.WithDeadline(c.base, c.until)
+	actual, end := context.WithCancelCause(timed)
+	return actual, func(cause error) {
+		end(cause)
+		stop()
+	}
+}
+
+func (c *requestContext) overdue() bool { return !c.until.IsZero() && !time.Now().Before(c.until) }
+
 func (c *requestContext) Done() <-chan struct{} { return c.get().Done() }
 
-func (c *requestContext) Deadline() (time.Time, bool) { return c.base.Deadline() }
+func (c *requestContext) Deadline() (time.Time, bool) {
+	if !c.until.IsZero() {
+		return c.until, true
+	}
+	return c.base.Deadline()
+}
 
 // Err is of its own so that asking whether the client is still there makes nothing.
 func (c *requestContext) Err() error {
 	c.mu.Lock()
-	actual, ended := c.actual, c.ended
+	actual, ended, late := c.actual, c.ended, c.late
 	c.mu.Unlock()
 	switch {
 	case actual != nil:
 		return actual.Err()
-	case ended:
+	case ended && !late:
 		return context.Canceled
+	case ended, c.overdue():
+		return context.DeadlineExceeded
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -96,4 +97,98 @@ func TestContextsMadeOfARequestsEndWithIt(t *testing.T) {
 		close(heard)
 		l.want(`RST_STREAM 1 CANCEL `)
 	})
+}
+
+// With a deadline too it is what package context would make, whenever it is asked.
+func TestContextWithADeadlineIsAsAnyOther(t *testing.T) {
+	gone := errors.New("gone")
+	for name, tc := range map[string]struct {
+		cancelled bool // before the deadline
+		first     string
+	}{
+		"asked before":               {first: "before"},
+		"asked after":                {first: "after"},
+		"cancelled, asked before":    {cancelled: true, first: "before"},
+		"cancelled, asked after":     {cancelled: true, first: "after"},
+		"cancelled after, never yet": {first: "end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				at := time.Now().Add(time.Second)
+				timed, stop := context.WithDeadline(context.Background(), at)
+				defer stop()
+				actual, cancel := context.WithCancelCause(timed)
+				defer cancel(nil)
+				lazy := &requestContext{base: context.Background(), until: at}
+				defer lazy.cancel(nil)
+				ask := func(when string) {
+					if until, ok := lazy.Deadline(); !ok || !until.Equal(at) {
+						t.Errorf("%s: deadline %v %v", when, until, ok)
+					}
+					if lazy.Err() != actual.Err() {
+						t.Errorf("%s: Err is %v, want %v", when, lazy.Err(), actual.Err())
+					}
+					if tc.first != when && tc.first != "" {
+						return
+					}
+					tc.first = ""
+					if context.Cause(lazy) != context.Cause(actual) {
+						t.Errorf("%s: the cause is %v, want %v", when, context.Cause(lazy), context.Cause(actual))
+					}
+				}
+				ask("before")
+				if tc.cancelled {
+					cancel(gone)
+					lazy.cancel(gone)
+				}
+				time.Sleep(2 * time.Second)
+				ask("after")
+				cancel(gone)
+				lazy.cancel(gone)
+				ask("end")
+			})
+		})
+	}
+}
+
+func TestARequestsDeadlineIsItsContexts(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fields []string
+		want   time.Duration // 0: none
+	}{
+		"none":               {nil, 0},
+		"Request-Timeout":    {[]string{"request-timeout", "1.5"}, 1500 * time.Millisecond},
+		"grpc-timeout":       {[]string{"grpc-timeout", "250m"}, 250 * time.Millisecond},
+		"the shorter counts": {[]string{"request-timeout", "9", "grpc-timeout", "2S"}, 2 * time.Second},
+		"malformed":          {[]string{"request-timeout", "soon"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				began := time.Now()
+				took := make(chan time.Duration, 1)
+				_, l := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+					if _, has := r.Context().Deadline(); has != (tc.want > 0) {
+						t.Errorf("it has a deadline: %v", has)
+					}
+					select {
+					case <-r.Context().Done():
+					case <-time.After(2 * time.Hour):
+					}
+					if err := r.Context().Err(); errors.Is(err, context.DeadlineExceeded) != (tc.want > 0) {
+						t.Errorf("the context ended with %v", err)
+					}
+					took <- time.Since(began)
+				})
+				l.get(1, "/", tc.fields...)
+				synctest.Wait()
+				if tc.want == 0 {
+					time.Sleep(time.Hour)
+					l.cancel(1)
+				}
+				if d := <-took; tc.want > 0 && d != tc.want {
+					t.Errorf("it ended after %v", d)
+				}
+			})
+		})
+	}
 }

@@ -42,7 +42,7 @@ func Serve(ctx context.Context, router string, h http.Handler) error {
 // the last element of X-Forwarded-For and port 0, or empty if there is none. Beside what http.ResponseWriter
 // promises, http.ResponseController's Flush, SetReadDeadline, SetWriteDeadline and EnableFullDuplex work: bodies flow both ways
 // at once, always. A request's context ends when the client leaves, the router vanishes or Grace is over, and its
-// context.Cause says which.
+// context.Cause says which. Where the request has a deadline (Request-Timeout, grpc-timeout), it is the context's too.
 //
 // A request to upgrade looks like one of HTTP/1.1: Proto says so, Connection and Upgrade are in its header, and it has no body. A
 // handler that answers as usual refuses. One that accepts calls Hijack (http.Hijacker, http.ResponseController) and writes a

@@ -54,6 +54,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("max-connections-per-address", "let this `NUMBER` of them come from one address, an IPv6 /64 counting as one, and trusted proxies not at all; 0: any (default: 0)",
 			&p.MaxConnectionsPerAddress, 0, parseCount),
 		flag("max-requests", "let this `NUMBER` of requests run or wait at once, then answer 503; 0: any", &c.MaxRequests, router.DefaultMaxRequests, parseCount),
+		flag("max-memory", "let bodies that wait for slow clients, or are gathered for REP workers, take this number of `BYTES` in all beyond 68KiB each, then break off the slowest, or answer 503", &c.MaxMemory, router.DefaultMaxMemory, parseMemory),
 		flag("max-header", "let a request's head have this number of `BYTES`, at most 64KiB, then answer 431", &p.MaxHeader, router.DefaultMaxHeader, parseHeadSize),
 		flag("max-target", "let a request's target have this number of `BYTES`, then answer 414", &p.MaxTarget, router.DefaultMaxTarget, parseHeadSize),
 		flag("max-body", "let a request's body have this number of `BYTES`, then answer 413; 0: any (default: 0)", &p.MaxBody, 0, parseSize),
@@ -62,6 +63,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("body-timeout", "let a request's body pause for this `DURATION`, then answer 408; 0: any", &p.BodyTimeout, router.DefaultBodyTimeout, parseDuration),
 		flag("write-timeout", "let a client take nothing of an answer for this `DURATION`, then reset its connection; 0: any", &p.WriteTimeout, router.DefaultWriteTimeout, parseDuration),
 		flag("response-timeout", "let a worker take this `DURATION` to begin its answer, then answer 504; 0: any", &c.ResponseTimeout, router.DefaultResponseTimeout, parseDuration),
+		flag("request-timeout", "let a whole request take this `DURATION`, then answer 504; clients may ask for less by Request-Timeout or grpc-timeout; 0: any (default: 0)", &c.RequestTimeout, 0, parseDuration),
 		list("upgrade", "let clients upgrade to this protocol `NAME` (may be repeated; empty: to none)", &c.Upgrades, []string{"websocket"}, anything),
 		list("workers", "let workers dial in at this `ENDPOINT`: tcp://host:port, tcp://*:port or ipc:///path (may be repeated)",
 			&c.Workers, []string{router.DefaultWorkers}, parseEndpoint),
@@ -196,6 +198,14 @@ func parseSize(s string) (int64, error) {
 		return 0, errors.New("want a number of bytes, as in 65536, 64KiB or 1GiB")
 	}
 	return int64(n) << unit, nil
+}
+
+func parseMemory(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err == nil && n < router.MaxGather {
+		err = errors.New("want 8MiB or more: what one REP worker may get or answer")
+	}
+	return n, err
 }
 
 func parseHeadSize(s string) (int, error) {

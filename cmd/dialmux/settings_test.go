@@ -72,6 +72,8 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"max-target", "2KiB", func(s *settings) { s.port.MaxTarget = 2048 }},
 		{"max-body", "7GiB", func(s *settings) { s.port.MaxBody = 7 << 30 }},
 		{"response-timeout", "7s", func(s *settings) { s.router.ResponseTimeout = 7 * time.Second }},
+		{"request-timeout", "7s", func(s *settings) { s.router.RequestTimeout = 7 * time.Second }},
+		{"max-memory", "64MiB", func(s *settings) { s.router.MaxMemory = 64 << 20 }},
 		{"response-timeout", "0", func(s *settings) { s.router.ResponseTimeout = -1 }},
 		{"upgrade", "chat,websocket", func(s *settings) { s.router.Upgrades = []string{"chat", "websocket"} }},
 		{"queue-limit", "7", func(s *settings) { s.router.QueueLimit = 7 }},
