@@ -11,15 +11,19 @@ import (
 	"github.com/dialmux/dialmux/frame"
 )
 
-// maxParked bounds the connections that are refused and kept: closing them at
-// once would make libzmq dial again seven times a second.
-const maxParked = 256
+const (
+	// maxParked bounds the connections that are refused and kept: closing them at
+	// once would make libzmq dial again seven times a second.
+	maxParked = 256
+	// maxNewcomers bounds those that have neither joined nor been refused.
+	maxNewcomers = 1024
+)
 
 // join takes a native worker's JOIN.
 func (p *peer) join(f *frame.Frame) error {
 	info, err := frame.ParseJoin(f)
 	if err != nil {
-		return p.breach(err)
+		return err
 	}
 	if info.Connection != p.connection {
 		p.r.dropped.Add(1) // meant for an earlier connection: libzmq kept it
@@ -64,6 +68,7 @@ func (r *Router) joinREP(p *peer) {
 // over frame.MaxPayload costs its stream and not the connection.
 func (p *peer) admit() {
 	p.admitted = true
+	p.r.newcomers.known(p.newcomer)
 	if p.rep == rep {
 		p.conn.SetMaxPart(MaxGather)
 	} else {
@@ -169,6 +174,7 @@ func (p *peer) park(code frame.Code, why string, late bool) {
 	if oldest != nil {
 		_ = oldest.conn.Close()
 	}
+	p.r.newcomers.known(p.newcomer)
 	p.goAway(code, why)
 	p.r.refusals.warn(p.r.log, "worker refused", "addr", p.addr, "kind", p.kind(), "why", why)
 }

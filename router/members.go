@@ -207,10 +207,27 @@ func (q *pool) park(p *peer, why string, late bool) (oldest *peer, ok bool) {
 		q.parked = append(q.parked, p)
 	}
 	p.parked = why
-	if len(q.parked) > maxParked {
+	if len(q.parked) > q.maxParked {
 		oldest, q.parked = q.parked[0], q.parked[1:]
 	}
 	return oldest, true
+}
+
+// letGo hangs up if p has no request and shall get none.
+func (p *peer) letGo() {
+	if !p.r.lettingGo.Load() {
+		return
+	}
+	p.r.pool.mu.Lock()
+	idle := p.busy == 0
+	if idle {
+		p.gone = true
+		p.r.pool.unring(p)
+	}
+	p.r.pool.mu.Unlock()
+	if idle {
+		p.conn.CloseAfterFlush(farewell)
+	}
 }
 
 // remove forgets a connection that has ended.

@@ -26,11 +26,15 @@ type peer struct {
 	connection uint64 // WELCOME's
 	key        [8]byte
 	since      time.Time
+	newcomer   *newcomer
 
 	// Owned by the read loop.
 	admitted bool // its JOIN was accepted once: frames count
 	frame    frame.Frame
 	reply    frame.Fields
+	aimless  aimless
+	resets   int   // streams that it reset, since one ended otherwise
+	broken   error // what it broke the protocol by: the rest is not read
 
 	// Guarded by pool.mu.
 	info     frame.JoinInfo
@@ -81,10 +85,16 @@ const maxParts = 5
 // serve is the life of one connection on the worker port.
 func (r *Router) serve(ctx context.Context, nc net.Conn) {
 	p := &peer{r: r, streams: map[uint64]*stream{}, since: time.Now(), connection: randomConnection()}
+	p.aimless.looked = p.since
 	copy(p.key[:], random(len(p.key)))
+	p.newcomer = r.newcomers.add(nc)
+	defer r.newcomers.known(p.newcomer)
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	conn, err := zmtp.Accept(nc, zmtp.Options{MaxParts: maxParts, OnDrain: p.drained})
 	if !stop() || err != nil {
+		if p.newcomer.closed.Load() {
+			err = errPushedOut
+		}
 		if err != nil && ctx.Err() == nil {
 			r.handshakes.warn(r.log, "worker port: handshake failed", "peer", nc.RemoteAddr(), "err", err)
 		}
@@ -106,9 +116,12 @@ func (r *Router) serve(ctx context.Context, nc net.Conn) {
 	}
 	if r.draining.Load() {
 		p.goAway(http2.ErrCodeNo, "the router drains")
+		p.letGo()
 	}
 	p.lost(conn.Run(p.receive))
 }
+
+var errPushedOut = errors.New("too many connections came after it, and it had not joined yet")
 
 // joinWait is how long a native worker may take to answer WELCOME.
 const joinWait = 5 * time.Second
@@ -238,6 +251,12 @@ func (p *peer) lost(why error) {
 	streams := p.streams
 	p.streams = nil
 	p.mu.Unlock()
+	switch {
+	case p.broken != nil:
+		why = p.broken
+	case p.newcomer.closed.Load():
+		why = errPushedOut
+	}
 	unsent := p.conn.Unsent()
 	fate := errLost
 	if p.rep == rep && !isLoss(why) {
@@ -272,6 +291,22 @@ func isLoss(err error) bool {
 
 // receive takes one message.
 func (p *peer) receive(parts [][]byte) error {
+	if p.broken != nil {
+		return nil
+	}
+	err := p.take(parts)
+	if err == nil && p.aimless.exhausted(p.conn) {
+		p.r.floods.warn(p.r.log, "worker closed: it floods its connection with frames that lead nowhere", "worker", p.name(), "addr", p.addr)
+		err = frame.ConnError{Code: http2.ErrCodeEnhanceYourCalm, Reason: "too many frames that lead nowhere"}
+	}
+	if err != nil {
+		p.breach(err)
+	}
+	p.letGo()
+	return nil
+}
+
+func (p *peer) take(parts [][]byte) error {
 	if p.rep == rep {
 		p.receiveReply(parts)
 		return nil
@@ -282,7 +317,7 @@ func (p *peer) receive(parts [][]byte) error {
 	case 2:
 		payload = parts[1]
 	default:
-		return p.breach(frame.ConnError{Code: http2.ErrCodeProtocol, Reason: fmt.Sprintf("a message of %d parts; head and payload make two", len(parts))})
+		return frame.ConnError{Code: http2.ErrCodeProtocol, Reason: fmt.Sprintf("a message of %d parts; head and payload make two", len(parts))}
 	}
 	f := &p.frame
 	var err error
@@ -290,11 +325,12 @@ func (p *peer) receive(parts [][]byte) error {
 	fault, faulty := errors.AsType[frame.StreamError](err)
 	switch {
 	case err != nil && !faulty:
-		return p.breach(err)
+		return err
 	case f.Type == frame.Join:
+		p.aimless.spend()
 		return p.join(f)
 	case !p.admitted:
-		p.r.dropped.Add(1)
+		p.drop()
 		return nil
 	case faulty:
 		p.receiveFaulty(f, fault)
@@ -306,19 +342,31 @@ func (p *peer) receive(parts [][]byte) error {
 	case frame.RSTStream:
 		p.receiveReset(f)
 	case frame.WindowUpdate:
+		p.aimless.spend()
 		p.receiveCredit(f)
 	case frame.GoAway:
+		p.aimless.spend()
 		p.receiveGoAway(f)
+	default: // types of the future are passed over
+		p.aimless.spend()
 	}
-	return nil // types of the future are passed over
+	return nil
 }
 
-// breach ends the connection for what came over it.
-func (p *peer) breach(err error) error {
+// drop counts a frame that means nothing here.
+func (p *peer) drop() {
+	p.r.dropped.Add(1)
+	p.aimless.spend()
+}
+
+// breach ends the connection for what came over it, once the worker has been
+// told why.
+func (p *peer) breach(err error) {
+	p.broken = fmt.Errorf("worker broke the protocol: %w", err)
 	if ce, ok := errors.AsType[frame.ConnError](err); ok {
 		p.goAway(ce.Code, ce.Reason)
 	}
-	return fmt.Errorf("worker broke the protocol: %w", err)
+	p.conn.CloseAfterFlush(farewell)
 }
 
 // find looks a stream up, and forgets it if this frame is its last.
@@ -327,7 +375,7 @@ func (p *peer) find(id uint64, last bool) (s *stream, open bool) {
 	defer p.mu.Unlock()
 	s, open = p.streams[id]
 	if !open {
-		p.r.dropped.Add(1)
+		p.drop()
 	} else if last {
 		delete(p.streams, id)
 	}
@@ -336,8 +384,13 @@ func (p *peer) find(id uint64, last bool) (s *stream, open bool) {
 
 func (p *peer) receiveStream(f *frame.Frame) {
 	s, open := p.find(f.Stream, f.End())
-	if !open {
+	switch {
+	case !open:
 		return
+	case f.End():
+		p.resets = 0
+	case s == nil || f.Type == frame.Data && len(f.Payload) == 0:
+		p.aimless.spend()
 	}
 	if s != nil {
 		p.r.memory.relieve()
@@ -372,6 +425,11 @@ func (p *peer) blame(s *stream, e frame.StreamError) {
 	p.abort(e.Stream, e.Code, e.Reason)
 }
 
+// resetsInARow is after how many streams that a worker has reset, and none that
+// ended otherwise, it is passed over as if it refused: what it answers fast and
+// badly, others would answer well.
+const resetsInARow = 16
+
 func (p *peer) receiveReset(f *frame.Frame) {
 	s, open := p.find(f.Stream, true)
 	if !open {
@@ -385,7 +443,10 @@ func (p *peer) receiveReset(f *frame.Frame) {
 		}
 		s.fail(f.Stream, err)
 	}
-	if refused {
+	if s != nil {
+		p.resets++
+	}
+	if refused || p.resets >= resetsInARow && p.r.pool.members() > 1 {
 		p.r.pool.refused(p)
 	} else {
 		p.r.pool.release(p)

@@ -18,10 +18,11 @@ import (
 // Streams that a REP worker may serve are told apart from those that only
 // native workers may, by one list each; tickets put two lists in one order.
 type pool struct {
-	limit  int
-	wait   time.Duration // that a request may, at most
-	forget time.Duration
-	born   time.Time
+	limit     int
+	maxParked int
+	wait      time.Duration // that a request may, at most
+	forget    time.Duration
+	born      time.Time
 
 	mu        sync.Mutex
 	ticket    uint64
@@ -49,7 +50,7 @@ const (
 
 func newPool(limit int, wait, forget time.Duration) *pool {
 	return &pool{
-		limit: limit, wait: wait, forget: forget, born: time.Now(),
+		limit: limit, maxParked: maxParked, wait: wait, forget: forget, born: time.Now(),
 		routes: newRoutes(), services: map[string]*service{}, nowhere: &route{service: new(service)},
 		gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{},
 	}

@@ -28,7 +28,7 @@ func (p *peer) tag(id uint64) (tag [16]byte) {
 // running is dropped, and the worker stays busy.
 func (p *peer) receiveReply(parts [][]byte) {
 	if len(parts) == 0 || len(parts[0]) != 16 || [8]byte(parts[0]) != p.key {
-		p.r.dropped.Add(1)
+		p.drop()
 		return
 	}
 	id := binary.BigEndian.Uint64(parts[0][8:])

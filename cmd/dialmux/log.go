@@ -78,9 +78,15 @@ type lines struct{ to *slog.Logger }
 // Write is called once for each line.
 func (l lines) Write(p []byte) (int, error) {
 	line, level := bytes.TrimSpace(p), slog.LevelDebug
-	if bytes.HasPrefix(line, []byte("http: panic")) || bytes.HasPrefix(line, []byte("http: Accept error")) {
+	if bytes.HasPrefix(line, []byte("http: panic")) || bytes.HasPrefix(line, []byte("http: Accept error")) && !isRetry(line) {
 		level = slog.LevelError
 	}
 	l.to.Log(context.Background(), level, "net/http reports", "line", string(line))
 	return len(p), nil
+}
+
+// isRetry tells a line of net/http's about Accept from the first of its kind.
+func isRetry(line []byte) bool {
+	_, pause, found := bytes.Cut(line, []byte("; retrying in "))
+	return found && string(pause) != "5ms"
 }
