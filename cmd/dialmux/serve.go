@@ -125,6 +125,15 @@ func open(s *settings, log *slog.Logger) (_ *service, err error) {
 		v.admin = newServer(guard(v.router.Admin()), log, "admin")
 	}
 	sayLimits(log)
+	ports := []router.Port{s.port}
+	if v.detour != nil {
+		ports = append(ports, s.port)
+	}
+	if bound := v.router.MemoryBound(ports...); bound >= 0 {
+		log.Info("memory is bounded by the limits", "mib_at_most", bound>>20)
+	} else {
+		log.Info("memory is not bounded: one of --max-connections, --max-requests, --max-workers is 0")
+	}
 	return v, nil
 }
 
