@@ -11,13 +11,15 @@ PKG      ?= ./...
 FUZZTIME ?= 20s
 # Passed to the harness, as in: make bench BENCHFLAGS='-rounds 1 -duration 2s'
 BENCHFLAGS ?=
+# The same, as in: make chaos CHAOSFLAGS='-duration 2m -seed 7'
+CHAOSFLAGS ?=
 
 tool = $(GO) tool -modfile=tools.mod
 
 # golangci-lint takes minutes to build: kept per version of it and of the Go that built it.
 golangci-lint := bin/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools.mod)-$(shell $(GO) env GOVERSION)
 
-.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race fuzz fuzz-briefly vuln bench image test-deps bench-deps clean
+.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race fuzz fuzz-briefly vuln bench chaos chaos-briefly image test-deps bench-deps chaos-deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +131,14 @@ bench: bench-deps build ## CPU, latency and memory against nginx, HAProxy, Caddy
 	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
 	bin/bench -dialmux bin/dialmux $(BENCHFLAGS)
 
+chaos: chaos-deps build ## half an hour of faults, a million requests: what was lost, doubled or crossed, as a table
+	@CGO_ENABLED=0 $(GO) build -o bin/chaos ./chaos
+	bin/chaos -dialmux bin/dialmux $(CHAOSFLAGS)
+
+chaos-briefly: test-deps ## three minutes of it, without the other proxies
+	@echo '== chaos, briefly'
+	CHAOS_DURATION=3m $(GO) test -count=1 -timeout 10m ./chaos
+
 image: build ## a docker image, dialmux, with bin/dialmux and nothing else in it
 	@docker build -t dialmux .
 
@@ -190,3 +200,13 @@ bench-deps:
 			installs "$$package" || echo "could not install $$package: what needs it is not measured"
 		done
 	fi
+
+# The other proxies that chaos torments: one that is missing is named in the table.
+chaos-deps: test-deps
+	@$(installs)
+	missing=()
+	[[ -x $$(command -v nginx || echo /usr/sbin/nginx) ]] || missing+=(nginx-light)
+	[[ -x $$(command -v haproxy || echo /usr/sbin/haproxy) ]] || missing+=(haproxy)
+	for package in "$${missing[@]}"; do
+		installs "$$package" || echo "could not install $$package: it is not tormented"
+	done

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
+	"runtime"
+	"runtime/metrics"
 	"slices"
 	"time"
 )
@@ -16,6 +18,8 @@ type WorkerStatus struct {
 	State       string    `json:"state"` // ready, busy, draining, joining or refused
 	Why         string    `json:"why,omitempty"`
 	Service     string    `json:"service,omitempty"`
+	Hosts       []string  `json:"hosts,omitempty"`
+	Paths       []string  `json:"paths,omitempty"`
 	AppVersion  string    `json:"app_version,omitempty"`
 	Zone        string    `json:"zone,omitempty"`
 	Concurrency int       `json:"concurrency"`
@@ -57,6 +61,8 @@ type StreamTable struct {
 //	GET /readyz    200 while a worker is there and the router does not drain, else 503
 //	GET /workers   the connections on the worker port, oldest first: []WorkerStatus
 //	GET /streams   requests that wait or run: StreamTable
+//	GET /services  what workers have announced, by name: []ServiceStatus
+//	GET /runtime   what the process is made of, after two collections: RuntimeStatus
 func (r *Router) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -78,6 +84,12 @@ func (r *Router) Admin() http.Handler {
 	})
 	mux.HandleFunc("GET /streams", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, r.Streams())
+	})
+	mux.HandleFunc("GET /services", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, r.Services())
+	})
+	mux.HandleFunc("GET /runtime", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, readRuntime())
 	})
 	return mux
 }
@@ -102,7 +114,7 @@ func (r *Router) Workers() []WorkerStatus {
 	for _, p := range peers {
 		out = append(out, WorkerStatus{
 			Name: p.name(), Kind: p.kind(), Addr: p.addr, State: p.state(), Why: p.parked,
-			Service: p.info.Service, AppVersion: p.info.AppVersion, Zone: p.info.Zone,
+			Service: p.info.Service, Hosts: p.info.Hosts, Paths: p.info.Paths, AppVersion: p.info.AppVersion, Zone: p.info.Zone,
 			Concurrency: p.slots, Busy: p.busy, Ended: p.ended, Refused: p.refusals, Since: p.since,
 		})
 	}
@@ -131,11 +143,13 @@ func (r *Router) Streams() StreamTable {
 		Retried: r.retries.again.Load(), Quarantined: r.retries.quarantined.Load(), Unretried: r.retries.refused.Load(),
 	}
 	r.pool.mu.Lock()
-	for i := range r.pool.room {
-		for s := r.pool.room[i].head; s != nil; s = s.after {
-			t.Streams = append(t.Streams, s.status("waiting"))
+	r.pool.rooms(func(at *route) {
+		for i := range at.room {
+			for s := at.room[i].head; s != nil; s = s.after {
+				t.Streams = append(t.Streams, s.status("waiting"))
+			}
 		}
-	}
+	})
 	for s := range r.pool.gathering {
 		t.Streams = append(t.Streams, s.status("gathering"))
 	}
@@ -180,4 +194,19 @@ func (p *peer) openStreams() (out []StreamStatus) {
 		out = append(out, st)
 	}
 	return out
+}
+
+// RuntimeStatus is what /runtime shows.
+type RuntimeStatus struct {
+	Goroutines int    `json:"goroutines"`
+	HeapLive   uint64 `json:"heap_live_bytes"`
+}
+
+// readRuntime collects twice: a sync.Pool keeps what it has through one collection.
+func readRuntime() RuntimeStatus {
+	runtime.GC()
+	runtime.GC()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return RuntimeStatus{Goroutines: runtime.NumGoroutine(), HeapLive: live[0].Value.Uint64()}
 }

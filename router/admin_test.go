@@ -38,6 +38,7 @@ func TestAdmin(t *testing.T) {
 		wants("/readyz", 503, "no worker")
 		wants("/workers", 200, "[]")
 		wants("/streams", 200, `"streams": []`)
+		wants("/runtime", 200, `"goroutines": `, `"heap_live_bytes": `)
 
 		k := w.native("w1")
 		k.join(4, withToken("secret"))

@@ -222,7 +222,13 @@ func (x *exchange) fail(err error) (whole bool) {
 // answer sends a response of the router's own. unread: the request's body is,
 // and the connection cannot be used again.
 func (x *exchange) answer(f *failure, unread bool) (whole bool) {
-	x.r.unserved.warn(x.r.log, "request not served", "status", f.status, "method", x.s.request.method, "target", x.s.request.target(), "why", f.reason)
+	why := f.reason
+	if f == errQueueFull || f == errQueueWait {
+		if name := x.r.pool.serviceOf(x.s); name != "" {
+			why = "service " + name + ": " + why
+		}
+	}
+	x.r.unserved.warn(x.r.log, "request not served", "status", f.status, "method", x.s.request.method, "target", x.s.request.target(), "why", why)
 	h := &x.head
 	h.fields.Reset()
 	h.fields.Add("content-type", "text/plain; charset=utf-8")
@@ -239,8 +245,8 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 		h.fields.Add("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
 	h.fields.Add("via", x.version.via())
-	h.fields.Add("proxy-status", f.proxyStatus())
-	body := "dialmux: " + f.reason + "\n"
+	h.fields.Add("proxy-status", proxyStatus(f.kind(), why))
+	body := "dialmux: " + why + "\n"
 	if q := &x.s.request; q.grpc && (f == errLate || f == errLateWaiting) { // 504 would be UNAVAILABLE to its client
 		h.fields.Reset()
 		h.fields.Add("content-type", "application/grpc")

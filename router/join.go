@@ -36,12 +36,13 @@ func (p *peer) join(f *frame.Frame) error {
 	if info.Token == "" {
 		info.Token = peer.Password
 	}
-	if code, why := p.r.judge(&info); why != "" {
+	at, code, why := p.r.judge(&info)
+	if why != "" {
 		p.park(code, why, false)
 		return nil
 	}
 	p.admit()
-	p.r.enroll(p, info)
+	p.r.enroll(p, info, at)
 	return nil
 }
 
@@ -50,12 +51,13 @@ func (r *Router) joinREP(p *peer) {
 	peer := p.conn.Peer()
 	info := frame.JoinInfo{Protocol: frame.Protocol, Concurrency: 1, Token: peer.Password}
 	info.Service, info.Name = splitUser(peer.User)
-	if code, why := r.judge(&info); why != "" {
+	at, code, why := r.judge(&info)
+	if why != "" {
 		p.park(code, why, false)
 		return
 	}
 	p.admit()
-	r.enroll(p, info)
+	r.enroll(p, info, at)
 }
 
 // admit makes frames count. A part may be as large as zmtp takes, so that one
@@ -69,19 +71,26 @@ func (p *peer) admit() {
 	}
 }
 
-// judge says why a worker cannot join.
-func (r *Router) judge(info *frame.JoinInfo) (frame.Code, string) {
+// judge says why a worker cannot join, or what it serves.
+func (r *Router) judge(info *frame.JoinInfo) (at []place, code frame.Code, why string) {
 	switch {
 	case info.Protocol != frame.Protocol:
-		return http2.ErrCodeProtocol, fmt.Sprintf("protocol %d is not spoken here, %d is", info.Protocol, frame.Protocol)
+		return nil, http2.ErrCodeProtocol, fmt.Sprintf("protocol %d is not spoken here, %d is", info.Protocol, frame.Protocol)
 	case info.Name != "" && !ValidName(info.Name):
-		return http2.ErrCodeProtocol, fmt.Sprintf("the name %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Name)
+		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the name %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Name)
 	case info.Service != "" && !ValidName(info.Service):
-		return http2.ErrCodeProtocol, fmt.Sprintf("the service %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Service)
+		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the service %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Service)
 	case r.cfg.Token != "" && !sameToken(info.Token, r.cfg.Token):
-		return http2.ErrCodeInadequateSecurity, "the token is missing or wrong: set the one that the router was started with"
+		return nil, http2.ErrCodeInadequateSecurity, "the token is missing or wrong: set the one that the router was started with"
 	}
-	return http2.ErrCodeNo, ""
+	at, err := places(info.Hosts, info.Paths)
+	switch {
+	case err != nil:
+		return nil, http2.ErrCodeProtocol, err.Error()
+	case !r.pool.room(len(at)):
+		return nil, http2.ErrCodeEnhanceYourCalm, fmt.Sprintf("the router has %d routes, and takes no more: let workers announce fewer hosts and paths", maxRoutes)
+	}
+	return at, http2.ErrCodeNo, ""
 }
 
 // sameToken compares in constant time, whatever the lengths.
@@ -112,13 +121,13 @@ func ValidName(s string) bool {
 }
 
 // enroll makes p a worker with this state, in place of any earlier one.
-func (r *Router) enroll(p *peer, info frame.JoinInfo) {
+func (r *Router) enroll(p *peer, info frame.JoinInfo, at []place) {
 	info.Token = ""
 	if info.Name == "" {
 		info.Name = labelOf(p.addr)
 	}
 	again := r.pool.known(p, info)
-	old, ok := r.pool.join(p, info)
+	old, ok := r.pool.join(p, info, at)
 	if !ok {
 		return
 	}

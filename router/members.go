@@ -3,6 +3,7 @@ package router
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/dialmux/dialmux/frame"
 )
@@ -29,13 +30,15 @@ func (q *pool) known(p *peer, info frame.JoinInfo) bool {
 }
 
 // join gives p its state, and returns the older connection of the same worker,
-// which p takes over from. It is not ok if p has been taken over from.
-func (q *pool) join(p *peer, info frame.JoinInfo) (old *peer, ok bool) {
+// which p takes over from. It is not ok if p has been taken over from. What p
+// announced before and does not now is forgotten at once, if nobody else does.
+func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if p.gone { // taken over itself: what it had still said must not turn that round
 		return nil, false
 	}
+	before := p.seats
 	q.withdraw(p)
 	info.Concurrency = min(max(info.Concurrency, 1), MaxConcurrency)
 	same := q.names[info.Name]
@@ -46,10 +49,17 @@ func (q *pool) join(p *peer, info frame.JoinInfo) (old *peer, ok bool) {
 	if other := same.instances[info.Instance]; other != nil && info.Instance != "" {
 		old = other
 		old.gone = true
+		before = append(before, old.seats...)
 		q.withdraw(old)
 		q.names[info.Name] = same // which withdraw forgets if that was the only one
 	}
 	p.info, p.slots = info, int(info.Concurrency)
+	q.sit(p, at)
+	for i := range before {
+		if at := before[i].at; at.seats == 0 {
+			q.unroute(at)
+		}
+	}
 	same.add(p)
 	p.show(p.label)
 	p.joined, p.parked = true, ""
@@ -57,8 +67,89 @@ func (q *pool) join(p *peer, info frame.JoinInfo) (old *peer, ok bool) {
 	if !p.draining {
 		q.count(p, 1)
 	}
+	q.relocate(q.nowhere)
 	q.offer(p)
 	return old, true
+}
+
+// room tells whether n more routes may be announced.
+func (q *pool) room(n int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return n <= 1 || q.routes.n+n <= maxRoutes
+}
+
+// sit gives p a seat at each route that it announces.
+func (q *pool) sit(p *peer, at []place) {
+	for _, v := range q.services {
+		if q.forgotten(v) {
+			q.disband(v)
+		}
+	}
+	v := q.services[p.info.Service]
+	if v == nil {
+		v = &service{name: p.info.Service, routes: map[*route]struct{}{}}
+		q.services[v.name] = v
+	}
+	v.members++
+	p.service = v
+	p.seats = make([]seat, len(at))
+	for i, place := range at {
+		r := q.routes.get(place.host, place.path)
+		if r == nil {
+			r = &route{host: place.host, path: place.path, service: v}
+			q.routes.add(r)
+			v.routes[r] = struct{}{}
+		} else if r.service != v && r.seats == 0 { // whose workers have gone
+			q.entrust(r, v)
+		}
+		r.seats++
+		p.seats[i] = seat{p: p, at: r}
+	}
+}
+
+// entrust makes r another service's.
+func (q *pool) entrust(r *route, v *service) {
+	delete(r.service.routes, r)
+	for i := range r.room {
+		for s := r.room[i].head; s != nil; s = s.after {
+			r.service.waiting--
+			v.waiting++
+		}
+	}
+	r.service = v
+	v.routes[r] = struct{}{}
+}
+
+// forgotten tells whether a service has been without workers for so long that
+// what it announced counts no more.
+func (q *pool) forgotten(v *service) bool {
+	return v.members == 0 && v != q.nowhere.service && time.Since(v.left) >= q.forget
+}
+
+// disband forgets a service.
+func (q *pool) disband(v *service) {
+	for r := range v.routes {
+		if r.seats == 0 {
+			q.unroute(r)
+			continue
+		}
+		for p := range q.peers { // one of another service
+			for i := range p.seats {
+				if p.seats[i].at == r && p.joined && r.service == v {
+					q.entrust(r, p.service)
+				}
+			}
+		}
+	}
+	delete(q.services, v.name)
+}
+
+// unroute forgets a route. Who waits there looks anew.
+func (q *pool) unroute(r *route) {
+	q.routes.remove(r)
+	delete(r.service.routes, r)
+	q.relocate(r)
 }
 
 // namesakes are the workers of one name, each with a number of its own.
@@ -145,6 +236,13 @@ func (q *pool) withdraw(p *peer) {
 	if !p.draining {
 		q.count(p, -1)
 	}
+	for i := range p.seats {
+		p.seats[i].at.seats--
+	}
+	p.seats = nil
+	if p.service.members--; p.service.members == 0 {
+		p.service.left = time.Now()
+	}
 	same := q.names[p.info.Name]
 	if same.remove(p); len(same.taken) == 0 {
 		delete(q.names, p.info.Name)
@@ -152,14 +250,16 @@ func (q *pool) withdraw(p *peer) {
 }
 
 func (q *pool) count(p *peer, n int) {
-	if p.rep == rep {
-		q.reps += n
-	} else {
-		q.natives += n
-	}
-	if q.natives == 0 { // what waited for one may be served by others
-		for s := q.room[nativeOnly].head; s != nil; s = s.after {
-			s.poke()
+	q.workers += n
+	for i := range p.seats {
+		at := p.seats[i].at
+		if p.rep == rep {
+			at.reps += n
+		} else {
+			at.natives += n
+		}
+		if at.natives == 0 { // what waited for one may be served by others
+			stir(at)
 		}
 	}
 }

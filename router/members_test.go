@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
@@ -13,7 +14,7 @@ func namesake(t testing.TB, q *pool, instance string) *peer {
 	t.Helper()
 	p := &peer{conn: new(zmtp.Conn)}
 	q.add(p)
-	if old, ok := q.join(p, frame.JoinInfo{Name: "w", Instance: instance, Concurrency: 1}); !ok || old != nil {
+	if old, ok := q.join(p, frame.JoinInfo{Name: "w", Instance: instance, Concurrency: 1}, everything); !ok || old != nil {
 		t.Fatalf("%s did not join beside the others", instance)
 	}
 	return p
@@ -22,7 +23,7 @@ func namesake(t testing.TB, q *pool, instance string) *peer {
 // With a look at each of the others, and at each number, this would not end.
 func TestManyWorkersOfOneName(t *testing.T) {
 	const n = 20_000
-	q := newPool(1)
+	q := newPool(1, time.Second, time.Hour)
 	seen := map[string]bool{}
 	var all []*peer
 	for i := range n {
@@ -52,8 +53,8 @@ func TestManyWorkersOfOneName(t *testing.T) {
 	for p := range q.peers {
 		q.remove(p)
 	}
-	if len(q.names) != 0 || q.natives != 0 {
-		t.Errorf("%d names and %d workers are left of none", len(q.names), q.natives)
+	if len(q.names) != 0 || q.workers != 0 {
+		t.Errorf("%d names and %d workers are left of none", len(q.names), q.workers)
 	}
 	if p := namesake(t, q, "again"); p.name() != "w" {
 		t.Errorf("the first is called %s", p.name())
@@ -62,13 +63,13 @@ func TestManyWorkersOfOneName(t *testing.T) {
 
 // The same process keeps its number, and takes nobody's.
 func TestATakeoverKeepsTheNumber(t *testing.T) {
-	q := newPool(1)
+	q := newPool(1, time.Second, time.Hour)
 	namesake(t, q, "a")
 	b := namesake(t, q, "b")
 	namesake(t, q, "c")
 	p := &peer{conn: new(zmtp.Conn)}
 	q.add(p)
-	if old, ok := q.join(p, frame.JoinInfo{Name: "w", Instance: "b"}); !ok || old != b || p.name() != "w;2" {
+	if old, ok := q.join(p, frame.JoinInfo{Name: "w", Instance: "b"}, everything); !ok || old != b || p.name() != "w;2" {
 		t.Errorf("the second connection of w;2 is called %s", p.name())
 	}
 	q.remove(b) // its read loop ends late
@@ -79,9 +80,9 @@ func TestATakeoverKeepsTheNumber(t *testing.T) {
 
 // The two may happen in one moment: the JOIN comes, and its time is up.
 func TestAWorkerThatHasJoinedIsNotLate(t *testing.T) {
-	q := newPool(1)
+	q := newPool(1, time.Second, time.Hour)
 	p := namesake(t, q, "i")
-	if _, ok := q.park(p, "late", true); ok || q.pick(anyWorker) != p {
+	if _, ok := q.park(p, "late", true); ok || q.pick(q.routes.only, anyWorker) != p {
 		t.Error("a worker that had joined was parked for not joining")
 	}
 	q.remove(p)

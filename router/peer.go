@@ -18,8 +18,6 @@ import (
 // peer is one connection on the worker port. It is told apart by itself, never
 // by what the other end claims.
 type peer struct {
-	links[peer]
-
 	// Constant once it is served.
 	r          *Router
 	conn       *zmtp.Conn
@@ -39,8 +37,9 @@ type peer struct {
 	arrival  uint64 // as which of all connections it came
 	label    string // its name, told apart: what clients see
 	number   int    // among those of one name
-	ticket   uint64
-	ringed   bool
+	seats    []seat
+	service  *service
+	ringed   bool // all seats are
 	joined   bool
 	draining bool
 	parked   string // why it gets no requests

@@ -11,14 +11,17 @@ import (
 	"github.com/dialmux/dialmux/internal/zmtp"
 )
 
+// everything is what a worker serves that announces nothing.
+var everything = []place{{}}
+
 // crowd is a pool of n workers with one slot each; all but ready of them are
 // busy.
 func crowd(n, ready int) *pool {
-	q := newPool(DefaultQueueLimit)
+	q := newPool(DefaultQueueLimit, time.Second, time.Hour)
 	for i := range n {
 		p := &peer{conn: new(zmtp.Conn)}
 		q.add(p)
-		q.join(p, frame.JoinInfo{Name: fmt.Sprint("w", i), Instance: fmt.Sprint(i), Concurrency: 1})
+		q.join(p, frame.JoinInfo{Name: fmt.Sprint("w", i), Instance: fmt.Sprint(i), Concurrency: 1}, everything)
 		if i >= ready {
 			p.busy++
 			q.unring(p)
@@ -49,14 +52,14 @@ func TestBusyWorkersAreNotInTheRing(t *testing.T) {
 	q := crowd(1000, 1)
 	for range 10 {
 		steps := 0
-		for p := q.ready[native].head; p != nil; p = p.after {
+		for s := q.routes.only.ready[native].head; s != nil; s = s.after {
 			steps++
 		}
 		if steps != 1 {
 			t.Fatalf("the ring has %d workers, 1 is ready", steps)
 		}
-		p := q.pick(anyWorker)
-		if p == nil || q.ready[native].head != nil {
+		p := q.pick(q.routes.only, anyWorker)
+		if p == nil || q.routes.only.ready[native].head != nil {
 			t.Fatal("the one ready worker was not picked, or stays in the ring")
 		}
 		q.release(p)

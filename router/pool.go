@@ -10,41 +10,49 @@ import (
 	"github.com/dialmux/dialmux/internal/zmtp"
 )
 
-// pool is where requests and workers meet: a ring of workers that can take a
-// request, and a room of requests that wait for one. Each step costs the same
-// with one worker and with a thousand.
+// pool is where requests and workers meet. Each route has a ring of workers that
+// can take a request, and a room of requests that wait for one. Each step costs
+// the same with one worker and with a thousand, but a worker that comes, or whose last
+// slot is taken or comes free, takes all its seats.
 //
 // Streams that a REP worker may serve are told apart from those that only
 // native workers may, by one list each; tickets put two lists in one order.
 type pool struct {
-	limit int
+	limit  int
+	wait   time.Duration // that a request may, at most
+	forget time.Duration
+	born   time.Time
 
 	mu        sync.Mutex
 	ticket    uint64
-	ready     [2]list[peer, *peer]     // by peer.rep
-	room      [2]list[stream, *stream] // by stream.only, oldest first
+	routes    routes
+	services  map[string]*service
+	nowhere   *route // for requests that nobody has announced a route for, yet
 	waiting   int
 	pace      pace                 // of those who leave it for a worker
 	gathering map[*stream]struct{} // whose bodies are being gathered for a REP worker
-	natives   int                  // joined and not draining
-	reps      int
-	peers     map[*peer]struct{} // all connections, parked ones too
-	arrivals  uint64             // how many there have been
+	workers   int                  // joined and not draining
+	peers     map[*peer]struct{}   // all connections, parked ones too
+	arrivals  uint64               // how many there have been
 	names     map[string]*namesakes
 	parked    []*peer
 	closed    bool
 }
 
 const (
-	native = 0 // index of pool.ready
+	native = 0 // index of route.ready
 	rep    = 1
 
-	anyWorker  = 0 // index of pool.room
+	anyWorker  = 0 // index of route.room
 	nativeOnly = 1
 )
 
-func newPool(limit int) *pool {
-	return &pool{limit: limit, gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{}}
+func newPool(limit int, wait, forget time.Duration) *pool {
+	return &pool{
+		limit: limit, wait: wait, forget: forget, born: time.Now(),
+		routes: newRoutes(), services: map[string]*service{}, nowhere: &route{service: new(service)},
+		gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{},
+	}
 }
 
 // errOnlyREP says that a stream wants a native worker, and only REP workers are
@@ -60,23 +68,24 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		q.ticket++
 		s.ticket = q.ticket
 	}
-	if p := q.pick(s.only); p != nil {
+	q.locate(s)
+	if p := q.pick(s.at, s.only); p != nil {
 		q.mu.Unlock()
 		return p, nil
 	}
-	switch {
-	case q.lacksNative(s):
-		q.mu.Unlock()
-		return nil, errOnlyREP
-	case q.closed:
-		q.mu.Unlock()
-		return nil, errStopped
-	case q.waiting >= max(q.limit, 0) && !moved:
-		q.mu.Unlock()
-		return nil, errQueueFull
+	err := q.hopeless(s)
+	if err == nil && !moved && !q.admits(s.at.service) {
+		err = errQueueFull
 	}
-	q.waiting++
+	if err != nil {
+		q.mu.Unlock()
+		return nil, err
+	}
 	q.enter(s, moved)
+	var grown <-chan time.Time // when a route that is not there will not come any more
+	if age := time.Since(q.born); s.at == q.nowhere && age < q.wait {
+		grown = time.After(q.wait - age)
+	}
 	q.mu.Unlock()
 
 	timer := time.NewTimer(wait)
@@ -86,18 +95,16 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		select {
 		case <-s.wake:
 			err = s.broken()
+		case <-grown:
+			grown = nil
 		case <-timer.C:
 			err = errQueueWait
 		}
 		q.mu.Lock()
 		p := s.granted
 		s.granted = nil
-		switch {
-		case p != nil || err != nil:
-		case q.closed:
-			err = errStopped
-		case q.lacksNative(s):
-			err = errOnlyREP
+		if p == nil && err == nil {
+			err = q.hopeless(s)
 		}
 		if p == nil && err != nil {
 			q.leave(s)
@@ -112,26 +119,103 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 	}
 }
 
-// pick takes a slot from the worker at the front of the ring and moves it to
-// the back. nil: nobody is ready.
-func (q *pool) pick(only int) *peer {
+// locate finds the route of s, which keeps it while that is there. q.mu is held.
+func (q *pool) locate(s *stream) {
+	if s.at != nil && !s.at.gone && s.at != q.nowhere {
+		return
+	}
 	for {
-		p := q.ready[native].head
-		if r := q.ready[rep].head; only == anyWorker && r != nil && (p == nil || r.ticket < p.ticket) {
-			p = r
+		if s.at = q.routes.only; s.at == nil && q.routes.n > 0 {
+			s.at = q.routes.find(s.request.fields.Get(":authority"), s.request.fields.Get(":path"))
 		}
-		if p == nil {
+		if s.at == nil {
+			s.at = q.nowhere
+		}
+		if !q.forgotten(s.at.service) {
+			return
+		}
+		q.disband(s.at.service)
+	}
+}
+
+// relocate moves all who wait at a route to where they belong now, in the order
+// in which they came. q.mu is held.
+func (q *pool) relocate(at *route) {
+	var all []*stream
+	for only := range at.room {
+		for s := at.room[only].head; s != nil; s = s.after {
+			all = append(all, s)
+		}
+	}
+	for _, s := range all {
+		q.leave(s)
+		s.at = nil
+		q.locate(s)
+		q.enter(s, true)
+		s.poke() // there may be no hope
+	}
+}
+
+// hopeless is why s need not wait, if there is a reason. q.mu is held.
+func (q *pool) hopeless(s *stream) error {
+	switch {
+	case q.closed:
+		return errStopped
+	case s.at == q.nowhere && q.routes.n > 0 && time.Since(q.born) >= q.wait:
+		return errNoRoute
+	case q.lacksNative(s):
+		return errOnlyREP
+	}
+	return nil
+}
+
+// admits tells whether one more may wait for a service. One alone may have all
+// the room; of several, none more than is left, so that one whose
+// workers are dead cannot fill it.
+func (q *pool) admits(v *service) bool {
+	left, services := max(q.limit, 0)-q.waiting, len(q.services)
+	if q.nowhere.service.waiting > 0 {
+		services++
+	}
+	return left > 0 && (services <= 1 || v.waiting < left)
+}
+
+// serviceOf is what the workers call it that s was meant for; "": nothing.
+func (q *pool) serviceOf(s *stream) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if s.at == nil {
+		return ""
+	}
+	return s.at.service.name
+}
+
+// pick takes a slot from the worker at the front of a route's ring and moves it to
+// the back. nil: nobody is ready.
+func (q *pool) pick(at *route, only int) *peer {
+	for {
+		s := at.ready[native].head
+		if r := at.ready[rep].head; only == anyWorker && r != nil && (s == nil || r.ticket < s.ticket) {
+			s = r
+		}
+		if s == nil {
 			return nil
 		}
-		q.unring(p)
+		p := s.p
 		if p.conn.Full() && p.conn.AwaitDrain(p.conn.Gen()) {
 			p.full = true // until its writer has taken the queue
+			q.unring(p)
 			continue
 		}
 		p.busy++
-		if p.free() {
-			q.ring(p)
+		if !p.free() {
+			q.unring(p)
+			return p
 		}
+		at.ready[p.rep].remove(s)
+		q.ticket++
+		s.ticket = q.ticket
+		at.ready[p.rep].pushBack(s)
 		return p
 	}
 }
@@ -147,20 +231,23 @@ func (q *pool) release(p *peer) {
 	q.mu.Unlock()
 }
 
-// unpick gives back a slot that was not used; it stays that worker's turn.
-func (q *pool) unpick(p *peer) {
+// unpick gives back a slot that was not used; it stays that worker's turn where
+// it was picked.
+func (q *pool) unpick(p *peer, at *route) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	p.busy--
-	if q.unring(p); p.free() && q.room[anyWorker].head == nil && (p.rep == rep || q.room[nativeOnly].head == nil) {
-		p.ringed = true
-		q.ready[p.rep].pushFront(p)
-		if n := p.after; n != nil {
-			p.ticket = n.ticket - 1
+	q.offer(p)
+	for i := range p.seats {
+		if s := &p.seats[i]; s.at == at && p.ringed {
+			ring := &at.ready[p.rep]
+			ring.remove(s)
+			ring.pushFront(s)
+			if n := s.after; n != nil {
+				s.ticket = n.ticket - 1
+			}
 		}
-	} else {
-		q.offer(p)
 	}
-	q.mu.Unlock()
 }
 
 // unsent gives back a slot whose request could not be queued, for err.
@@ -216,10 +303,7 @@ func (q *pool) drained(p *peer) {
 // called whenever something about p changed; q.mu is held.
 func (q *pool) offer(p *peer) {
 	for p.free() {
-		s := q.room[anyWorker].head
-		if n := q.room[nativeOnly].head; p.rep == native && n != nil && (s == nil || n.ticket < s.ticket) {
-			s = n
-		}
+		s := q.oldest(p)
 		if s == nil {
 			break
 		}
@@ -237,22 +321,48 @@ func (q *pool) offer(p *peer) {
 	}
 }
 
+// oldest is who has waited longest for what p serves.
+func (q *pool) oldest(p *peer) (s *stream) {
+	if q.waiting == 0 {
+		return nil
+	}
+	for i := range p.seats {
+		room := &p.seats[i].at.room
+		for only := range room {
+			if e := room[only].head; e != nil && (only == anyWorker || p.rep == native) && (s == nil || e.ticket < s.ticket) {
+				s = e
+			}
+		}
+	}
+	return s
+}
+
 func (q *pool) ring(p *peer) {
-	q.ticket++
-	p.ticket, p.ringed = q.ticket, true
-	q.ready[p.rep].pushBack(p)
+	p.ringed = true
+	for i := range p.seats {
+		s := &p.seats[i]
+		q.ticket++
+		s.ticket = q.ticket
+		s.at.ready[p.rep].pushBack(s)
+	}
 }
 
 func (q *pool) unring(p *peer) {
-	if p.ringed {
-		p.ringed = false
-		q.ready[p.rep].remove(p)
+	if !p.ringed {
+		return
+	}
+	p.ringed = false
+	for i := range p.seats {
+		s := &p.seats[i]
+		s.at.ready[p.rep].remove(s)
 	}
 }
 
 func (q *pool) enter(s *stream, moved bool) {
 	s.roomed = true
-	room := &q.room[s.only]
+	q.waiting++
+	s.at.service.waiting++
+	room := &s.at.room[s.only]
 	if !moved {
 		room.pushBack(s)
 		return
@@ -267,7 +377,7 @@ func (q *pool) enter(s *stream, moved bool) {
 // lacksNative tells whether s waits for native workers where there are only
 // others.
 func (q *pool) lacksNative(s *stream) bool {
-	return s.only == nativeOnly && q.natives == 0 && q.reps > 0
+	return s.only == nativeOnly && s.at.natives == 0 && s.at.reps > 0
 }
 
 // gather counts a stream in whose body is to be gathered. They do not wait for
@@ -292,7 +402,8 @@ func (q *pool) leave(s *stream) {
 	if s.roomed {
 		s.roomed = false
 		q.waiting--
-		q.room[s.only].remove(s)
+		s.at.service.waiting--
+		s.at.room[s.only].remove(s)
 	}
 }
 
@@ -300,14 +411,34 @@ func (q *pool) leave(s *stream) {
 func (q *pool) members() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.natives + q.reps
+	return q.workers
 }
 
-// hasNative tells whether a native worker is there, ready or not.
-func (q *pool) hasNative() bool {
+// hasNative tells whether a native worker for s is there, ready or not.
+func (q *pool) hasNative(s *stream) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.natives > 0
+	q.locate(s)
+	return s.at.natives > 0
+}
+
+// rooms calls visit with each route that has one.
+func (q *pool) rooms(visit func(at *route)) {
+	visit(q.nowhere)
+	for _, v := range q.services {
+		for at := range v.routes {
+			visit(at)
+		}
+	}
+}
+
+// stir has all look anew who wait at a route. q.mu is held.
+func stir(at *route) {
+	for i := range at.room {
+		for s := at.room[i].head; s != nil; s = s.after {
+			s.poke()
+		}
+	}
 }
 
 func (q *pool) snapshot() []*peer {
@@ -328,11 +459,7 @@ const farewell = 200 * time.Millisecond
 func (q *pool) closeAll() {
 	q.mu.Lock()
 	q.closed = true
-	for i := range q.room {
-		for s := q.room[i].head; s != nil; s = s.after {
-			s.poke()
-		}
-	}
+	q.rooms(stir)
 	q.mu.Unlock()
 	for _, p := range q.snapshot() {
 		p.conn.CloseAfterFlush(farewell)

@@ -4,12 +4,14 @@ import "strings"
 
 // proxyStatus is what Proxy-Status says of an answer of the router's own (RFC
 // 9209): the error's type, and why.
-func (f *failure) proxyStatus() string {
+func (f *failure) proxyStatus() string { return proxyStatus(f.kind(), f.reason) }
+
+func proxyStatus(kind, details string) string {
 	var b strings.Builder
 	b.WriteString("dialmux; error=")
-	b.WriteString(f.kind())
+	b.WriteString(kind)
 	b.WriteString(`; details="`)
-	for _, c := range []byte(f.reason) { // a String of RFC 8941 section 3.3.3
+	for _, c := range []byte(details) { // a String of RFC 8941 section 3.3.3
 		switch {
 		case c == '"' || c == '\\':
 			b.WriteByte('\\')
@@ -31,6 +33,8 @@ func (f *failure) kind() string {
 		return "http_protocol_error"
 	case f == errQueueFull, f == errBusy, f == errCrowded, f == errMemory:
 		return "connection_limit_reached"
+	case f == errNoRoute:
+		return "destination_not_found"
 	case f.status == 405:
 		return "http_request_denied"
 	case f.status < 500, f.status == 501, f.status == 505:

@@ -32,6 +32,8 @@ const (
 	DefaultQueueLimit = 1024
 	// DefaultQueueWait is how long one of them may wait.
 	DefaultQueueWait = 5 * time.Second
+	// DefaultForget is how long a service is known without workers.
+	DefaultForget = 10 * time.Minute
 	// DefaultDrain is how long requests may go on once the router stops.
 	DefaultDrain = 30 * time.Second
 	// DefaultMaxRequests is how many requests may run or wait at once.
@@ -67,6 +69,10 @@ type Config struct {
 	// QueueWait is how long a request may wait before its 503. Default
 	// DefaultQueueWait.
 	QueueWait time.Duration
+	// Forget is how long a service counts whose last worker has gone: requests
+	// for it wait, and then get 503. After that they get 404, as for what no worker
+	// has announced. Default DefaultForget.
+	Forget time.Duration
 	// Drain is how long Run waits for running requests when its context ends.
 	// Default DefaultDrain; below 0: it does not wait.
 	Drain time.Duration
@@ -137,6 +143,9 @@ func New(cfg Config) (*Router, error) {
 	if cfg.QueueWait <= 0 {
 		cfg.QueueWait = DefaultQueueWait
 	}
+	if cfg.Forget <= 0 {
+		cfg.Forget = DefaultForget
+	}
 	if cfg.Drain == 0 {
 		cfg.Drain = DefaultDrain
 	}
@@ -176,7 +185,7 @@ func New(cfg Config) (*Router, error) {
 		cfg:  cfg,
 		log:  cfg.Logger,
 		id:   "r-" + hex.EncodeToString(random(4)),
-		pool: newPool(cfg.QueueLimit),
+		pool: newPool(cfg.QueueLimit, cfg.QueueWait, cfg.Forget),
 		idle: make(chan struct{}, 1),
 	}
 	r.streams.Store(uint64(time.Now().UnixMicro()))

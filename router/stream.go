@@ -46,7 +46,8 @@ type stream struct {
 	alarm   *time.Timer // calls overdue; nil until needed
 
 	// Guarded by pool.mu.
-	only    int // anyWorker or nativeOnly
+	at      *route // nil: not looked for yet
+	only    int    // anyWorker or nativeOnly
 	ticket  uint64
 	roomed  bool
 	granted *peer
@@ -137,6 +138,7 @@ func (f *failure) Error() string { return f.reason }
 var (
 	errQueueFull   = &failure{503, "too many requests wait for a worker", true}
 	errQueueWait   = &failure{503, "no worker became ready in time", true}
+	errNoRoute     = &failure{404, "no service here serves this host and path", false}
 	errStopped     = &failure{503, "the router has stopped", true}
 	errBroken      = &failure{502, "the worker's answer broke the protocol", false}
 	errTooLarge    = &failure{413, "the body is larger than REP workers take, and no native worker is there", false}
@@ -188,7 +190,7 @@ func (s *stream) open() {
 // choose settles which workers may serve s, by what is known of its body and
 // who is there.
 func (s *stream) choose() {
-	natives := s.r.pool.hasNative()
+	natives := s.r.pool.hasNative(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, u := &s.request, &s.upload
@@ -298,7 +300,7 @@ func (s *stream) dispatch(moved bool) error {
 			return err
 		}
 		if p.rep == rep && !s.gathered() {
-			s.r.pool.unpick(p) // a slow upload must not hold a worker up
+			s.r.pool.unpick(p, s.at) // a slow upload must not hold a worker up
 			if err := s.gather(); err != nil {
 				return err
 			}
@@ -309,7 +311,7 @@ func (s *stream) dispatch(moved bool) error {
 		err = s.err // the client's body may have failed meanwhile
 		if err != nil {
 			s.mu.Unlock()
-			s.r.pool.unpick(p)
+			s.r.pool.unpick(p, s.at)
 			return err
 		}
 		plain := s.request.fields
@@ -415,7 +417,7 @@ func (s *stream) release() {
 	}
 	s.request.fields.Reset()
 	s.request = request{fields: s.request.fields}
-	s.only, s.ticket, s.granted = 0, 0, nil
+	s.at, s.only, s.ticket, s.granted = nil, 0, 0, nil
 	s.credit = 0
 	s.mu.Lock()
 	s.upload.reset()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
@@ -41,16 +42,16 @@ func TestABodyThatBreaksOffIsNotForgottenByASecondTry(t *testing.T) {
 
 // What a connection had still said when another took over from it comes late.
 func TestAConnectionThatWasTakenOverDoesNotComeBack(t *testing.T) {
-	q := newPool(1)
+	q := newPool(1, time.Second, time.Hour)
 	info := frame.JoinInfo{Name: "w1", Instance: "i"}
 	a, b := &peer{conn: new(zmtp.Conn)}, &peer{conn: new(zmtp.Conn)}
 	q.add(a)
 	q.add(b)
-	q.join(a, info)
-	if old, _ := q.join(b, info); old != a {
+	q.join(a, info, everything)
+	if old, _ := q.join(b, info, everything); old != a {
 		t.Fatal("the second connection of one instance took nothing over")
 	}
-	if old, ok := q.join(a, info); ok || old != nil || q.natives != 1 || q.pick(anyWorker) != b {
+	if old, ok := q.join(a, info, everything); ok || old != nil || q.workers != 1 || q.pick(q.routes.only, anyWorker) != b {
 		t.Error("the first connection took the worker back")
 	}
 }

@@ -291,7 +291,7 @@ func (s *stream) gather() error {
 		switch full := size > MaxGather; {
 		case err != nil:
 			return err
-		case full && s.r.pool.hasNative():
+		case full && s.r.pool.hasNative(s):
 			s.only = nativeOnly
 			return nil
 		case full:

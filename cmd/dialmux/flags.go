@@ -72,6 +72,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("insecure-workers", "open worker ports beyond loopback without a token: who reaches them gets requests", &c.InsecureWorkers, false, parseBool),
 		flag("queue-limit", "let this `NUMBER` of requests wait for a worker; 0: none", &c.QueueLimit, router.DefaultQueueLimit, parseCount),
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
+		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
 		flag("hide-worker", "leave the Dialmux-Worker field out of responses", &c.HideWorker, false, parseBool),
 		list("trusted-proxies", "believe what these clients say of theirs in Forwarded, X-Forwarded-* and X-Client-Cert-Subject, each an address or a `CIDR` (may be repeated; default: nobody's)",
@@ -234,6 +235,14 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, errors.New("want a duration such as 500ms, 30s or 1m30s")
 	}
 	return d, nil
+}
+
+func parseForget(s string) (time.Duration, error) {
+	d, err := parseDuration(s)
+	if err == nil && d == 0 {
+		err = errors.New("want a duration above 0, such as 10m")
+	}
+	return d, err
 }
 
 func parseWait(s string) (time.Duration, error) {

@@ -76,6 +76,7 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"queue-limit", "7", func(s *settings) { s.router.QueueLimit = 7 }},
 		{"queue-limit", "0", func(s *settings) { s.router.QueueLimit = -1 }},
 		{"queue-wait", "1m30s", func(s *settings) { s.router.QueueWait = 90 * time.Second }},
+		{"forget", "1h", func(s *settings) { s.router.Forget = time.Hour }},
 		{"drain", "250ms", func(s *settings) { s.router.Drain = 250 * time.Millisecond }},
 		{"drain", "0s", func(s *settings) { s.router.Drain = -1 }},
 		{"hide-worker", "true", func(s *settings) { s.router.HideWorker = true }},
