@@ -446,7 +446,7 @@ func (p *peer) receiveReset(f *frame.Frame) {
 	if s != nil {
 		p.resets++
 	}
-	if refused || p.resets >= resetsInARow && p.r.pool.members() > 1 {
+	if refused || p.resets >= resetsInARow && p.r.pool.hasOthers(p) {
 		p.r.pool.refused(p)
 	} else {
 		p.r.pool.release(p)

@@ -415,6 +415,18 @@ func (q *pool) members() int {
 	return q.workers
 }
 
+// hasOthers tells whether all that p serves has other workers too.
+func (q *pool) hasOthers(p *peer) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range p.seats {
+		if at := p.seats[i].at; at.natives+at.reps < 2 {
+			return false
+		}
+	}
+	return true
+}
+
 // hasNative tells whether a native worker for s is there, ready or not.
 func (q *pool) hasNative(s *stream) bool {
 	q.mu.Lock()
