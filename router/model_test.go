@@ -55,7 +55,8 @@ type order struct {
 	number     int
 	path       string // tells it from all others
 	repeatable bool   // safe to carry out twice
-	large      bool   // its body is more than is sent before the worker asks for more
+	size       int    // of its body
+	large      bool   // that is more than is sent before the worker asks for more
 	until      time.Time
 
 	state  string // waiting, sent, begun, over
@@ -105,6 +106,8 @@ type job struct {
 	hand  *hand
 	order *order // nil: it was taken back
 	path  string
+	size  int    // of the order's body
+	got   int    // of that
 	tag   []byte // a REP's
 	seen  bool   // the hand has got it
 	told  bool   // the hand has heard that it was taken back
@@ -167,7 +170,7 @@ func (m *model) give(o *order, k *hand, id uint64) string {
 	case !k.ready():
 		return fmt.Sprintf("%s was given to %s, which is not ready: %d of %d jobs, draining %v", o.path, k.name, len(k.jobs), k.slots, k.draining)
 	}
-	j := &job{call: call{worker: k.worker, Frame: frame.Frame{Stream: id}}, hand: k, order: o, path: o.path}
+	j := &job{call: call{worker: k.worker, Frame: frame.Frame{Stream: id}}, hand: k, order: o, path: o.path, size: o.size}
 	k.jobs = append(k.jobs, j)
 	o.state, o.at, o.said, o.fed = "sent", j, "", false
 	o.untilAnswer()
@@ -439,7 +442,7 @@ func (k *hand) take(parts [][]byte) string {
 	if k.rep {
 		tag := task{worker: k.worker, tag: parts[0]}
 		j := k.job(tag.stream())
-		if j == nil || j.seen || !strings.Contains(string(parts[2]), j.path) {
+		if j == nil || j.seen || !strings.Contains(string(parts[2]), j.path) || len(parts[3]) != j.size {
 			return fmt.Sprintf("%s got %q, which is not for it", k.name, parts)
 		}
 		j.seen, j.tag = true, parts[0]
@@ -456,6 +459,12 @@ func (k *hand) take(parts [][]byte) string {
 	case (f.Type == frame.Data || f.Type == frame.WindowUpdate) && j != nil && j.seen && !j.told:
 	default:
 		return fmt.Sprintf("%s got %v on stream %d %s, which is not for it", k.name, f.Type, f.Stream, f.Fields.Get(":path"))
+	}
+	if j == nil {
+		return ""
+	}
+	if j.got += len(f.Payload); j.got > j.size || f.End() && j.got != j.size {
+		return fmt.Sprintf("%s got %d bytes of %s, which has %d; end %v", k.name, j.got, j.path, j.size, f.End())
 	}
 	return ""
 }
