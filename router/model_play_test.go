@@ -285,7 +285,7 @@ func (h *history) manage(what int, d deed) {
 	switch {
 	case what == 14:
 		h.say("%s dies", k.name)
-		k.worker.die()
+		k.die()
 		h.die(k)
 	case what == 15 && !k.rep:
 		h.say("%s has a new connection", k.name)
@@ -298,7 +298,7 @@ func (h *history) manage(what int, d deed) {
 		}
 		h.say("%s goes away after %d", k.name, last)
 		k.heard = time.Now()
-		k.worker.goAway(last)
+		k.goAway(last)
 		h.goAway(k, last)
 	case what == 17 && !k.frozen:
 		if slices.ContainsFunc(h.orders, func(o *order) bool { return o.large && o.state != "over" }) {
