@@ -93,6 +93,7 @@ type hand struct {
 	slots    int
 	jobs     []*job
 	past     []uint64 // streams that it has had
+	crossed  []uint64 // those of clients that had left: word of it may cross the answer
 	gone     bool     // its connection has ended
 	draining bool
 	frozen   bool
@@ -233,6 +234,9 @@ func (m *model) lose(o *order) {
 func (k *hand) free(j *job) {
 	k.jobs = slices.DeleteFunc(k.jobs, func(other *job) bool { return other == j })
 	k.past = append(k.past, j.Stream)
+	if j.order != nil && !j.order.left.IsZero() {
+		k.crossed = append(k.crossed, j.Stream)
+	}
 	k.paused = time.Time{}
 }
 
@@ -452,6 +456,7 @@ func (k *hand) take(parts [][]byte) string {
 	j := k.job(f.Stream)
 	switch {
 	case f.Type == frame.GoAway:
+	case f.Type == frame.RSTStream && j == nil && slices.Contains(k.crossed, f.Stream):
 	case f.Type == frame.Headers && j != nil && !j.seen && string(f.Fields.Get(":path")) == j.path:
 		j.seen = true
 	case f.Type == frame.RSTStream && j != nil && j.seen && j.order == nil && !j.told:
