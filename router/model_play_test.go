@@ -24,11 +24,11 @@ type deed struct{ What, Whom, How int }
 // Each deed takes a millisecond, and between them go multiples of 100 ms. So no two clocks that
 // deeds have started run out at once, as long as there are fewer than a hundred.
 var deeds = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) deed {
-	return deed{number.Draw(t, "what") % 40, number.Draw(t, "whom") % 1000, number.Draw(t, "how") % 1000}
+	return deed{spread.Draw(t, "what") % 40, spread.Draw(t, "whom") % 1000, spread.Draw(t, "how") % 1000}
 }), 20, 60)
 
-// number is any: rapid prefers small ones, and this spreads them. 0 stays.
-var number = rapid.Map(rapid.IntRange(0, 1<<24), func(n int) int { return int(uint32(n) * 2654435761 >> 8) })
+// spread is any number: rapid prefers small ones. 0 stays.
+var spread = rapid.Map(rapid.IntRange(0, 1<<24), func(n int) int { return int(uint32(n) * 2654435761 >> 8) })
 
 // history is a world and its model.
 type history struct {
