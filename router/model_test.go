@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,11 +71,8 @@ type order struct {
 	said   string    // the answer's body so far
 	left   time.Time // when its client left; zero: it is there
 
-	want verdict // once over
-
-	// Written by the client's goroutine.
-	ended bool
-	got   verdict
+	want verdict                 // once over
+	got  atomic.Pointer[verdict] // by the client's goroutine; nil: more may come
 }
 
 // verdict is what a client gets.
@@ -335,20 +333,20 @@ func (o *order) judge() string {
 		headHere = true
 	default:
 	}
-	switch g, w := o.got, o.want; {
+	switch g, w := o.got.Load(), o.want; {
 	case !o.left.IsZero():
 		return ""
-	case o.ended != (o.state == "over"):
-		return fmt.Sprintf("%s is %s; its client has all it gets: %v %+v", o.path, o.state, o.ended, g)
+	case (g != nil) != (o.state == "over"):
+		return fmt.Sprintf("%s is %s; its client got %+v", o.path, o.state, g)
 	case headHere != (o.headed || o.state == "over"):
 		return fmt.Sprintf("%s: headed %v; its client has the head: %v", o.path, o.headed, headHere)
-	case !o.ended:
+	case g == nil:
 		return ""
 	case g.status != w.status, g.whole != w.whole, g.tail != w.tail, g.retry != (w.status == 503),
 		w.status == 200 && w.whole && g.body != w.body,
 		w.status == 200 && !w.whole && !strings.HasPrefix(w.body, g.body),
 		w.status != 200 && !strings.Contains(g.body, w.body):
-		return fmt.Sprintf("%s: its client got %+v, want %+v", o.path, g, w)
+		return fmt.Sprintf("%s: its client got %+v, want %+v", o.path, *g, w)
 	}
 	return ""
 }
