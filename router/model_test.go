@@ -22,7 +22,7 @@ import (
 //
 // An order is a client's request, a hand is a worker, a job is an order at a hand.
 
-// F2, F4, F5, F6, O1, O3: whatever clients, workers and the clock do, in whatever order, the
+// F1, F2, F5, F6, W6, W7, W12, W14: whatever clients, workers and the clock do, in whatever order, the
 // router does what the model says. By hand:
 //
 //	go test ./router -run TestModel -rapid.checks=100000
