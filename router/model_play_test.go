@@ -49,13 +49,15 @@ func live(t *testing.T, front string, script []deed) (wrong string) {
 	h.pass(time.Millisecond)
 	h.join(script[0].How)
 	for _, d := range script {
-		h.pass(time.Millisecond)
-		if h.wrong == "" {
-			h.do(d)
+		if h.pass(time.Millisecond); h.wrong != "" {
+			break
 		}
+		h.do(d)
 	}
-	h.pass(time.Millisecond)
-	h.finish(len(script)%2 == 0)
+	if h.wrong == "" {
+		h.pass(time.Millisecond)
+		h.finish(len(script)%2 == 0)
+	}
 	if h.wrong == "" {
 		return ""
 	}
