@@ -301,32 +301,3 @@ func TestCreditIsEarned(t *testing.T) {
 		p.wants(200, "all")
 	})
 }
-
-// A worker that gives up all that it gets at once is passed over, while others
-// are there.
-func TestAWorkerThatResetsEverythingIsPassedOver(t *testing.T) {
-	story(t, router.Config{}, func(w *world) {
-		bad, good := w.join("w1", 8), w.join("w2", 8)
-		failed := 0
-		for range 100 {
-			p := w.raw(ask)
-			w.settle()
-			if parts, ok := bad.inbox.peek(); ok {
-				(&call{worker: bad, Frame: parse(t, parts)}).reset(http2.ErrCodeInternal)
-				failed++
-				got, _ := p.seen()
-				wantsStatus(t, got, "502", "connection_terminated")
-			} else {
-				good.request().answer(200, "served")
-				wantsRaw(t, p.nc, "served")
-			}
-			_ = p.nc.Close()
-		}
-		if failed != 16 {
-			t.Errorf("%d of 100 requests failed", failed)
-		}
-		// It has its share again once it answers.
-		time.Sleep(100 * time.Millisecond)
-		served(w, bad, good)
-	})
-}

@@ -88,6 +88,9 @@ func (r *Router) judge(info *frame.JoinInfo) (at []place, code frame.Code, why s
 	case r.cfg.Token != "" && !sameToken(info.Token, r.cfg.Token):
 		return nil, http2.ErrCodeInadequateSecurity, "the token is missing or wrong: set the one that the router was started with"
 	}
+	if b := Balance(info.Balance); b != "" && b != RoundRobin && b != Least {
+		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the balance %.140q: %s or %s is right", info.Balance, RoundRobin, Least)
+	}
 	at, err := places(info.Hosts, info.Paths)
 	switch {
 	case err != nil:

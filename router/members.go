@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -53,7 +54,8 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, ok boo
 		q.withdraw(old)
 		q.names[info.Name] = same // which withdraw forgets if that was the only one
 	}
-	p.info, p.slots = info, int(info.Concurrency)
+	p.info, p.slots, p.weight = info, int(info.Concurrency), int(min(max(info.Weight, 1), maxWeight))
+	p.began, p.starts = time.Now(), q.slowStart > 0
 	q.sit(p, at)
 	for i := range before {
 		if at := before[i].at; at.seats == 0 {
@@ -105,6 +107,24 @@ func (q *pool) sit(p *peer, at []place) {
 		}
 		r.seats++
 		p.seats[i] = seat{p: p, at: r}
+		q.rule(r, Balance(p.info.Balance))
+	}
+}
+
+// rule has r balanced as a worker wants, or else the router.
+func (q *pool) rule(r *route, b Balance) {
+	if b == "" {
+		b = cmp.Or(r.balance, q.balance, RoundRobin)
+	}
+	if r.balance == b {
+		return
+	}
+	r.balance = b
+	for i := range r.ready {
+		for _, s := range r.ready[i].all() { // each to its place
+			r.ready[i].remove(s)
+			r.ready[i].add(s, load(b, s.p.busy, s.p.weight), false)
+		}
 	}
 }
 
@@ -236,8 +256,10 @@ func (q *pool) remove(p *peer) {
 	defer q.mu.Unlock()
 	q.withdraw(p)
 	p.gone = true
-	if p.pause != nil {
-		p.pause.Stop()
+	for _, timer := range []*time.Timer{p.pause, p.probation} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	delete(q.peers, p)
 	q.parked = slices.DeleteFunc(q.parked, func(o *peer) bool { return o == p })
@@ -253,6 +275,7 @@ func (q *pool) withdraw(p *peer) {
 	if !p.draining {
 		q.count(p, -1)
 	}
+	q.recover(p)
 	for i := range p.seats {
 		p.seats[i].at.seats--
 	}

@@ -33,28 +33,33 @@ type peer struct {
 	frame    frame.Frame
 	reply    frame.Fields
 	aimless  aimless
-	resets   int   // streams that it reset, since one ended otherwise
 	broken   error // what it broke the protocol by: the rest is not read
 
 	// Guarded by pool.mu.
-	info     frame.JoinInfo
-	arrival  uint64 // as which of all connections it came
-	label    string // its name, told apart: what clients see
-	number   int    // among those of one name
-	seats    []seat
-	service  *service
-	ringed   bool // all seats are
-	joined   bool
-	draining bool
-	parked   string // why it gets no requests
-	passed   bool   // refused a stream just now
-	full     bool   // its queue is
-	gone     bool
-	busy     int
-	slots    int
-	ended    uint64 // streams
-	refusals uint64
-	pause    *time.Timer
+	info      frame.JoinInfo
+	arrival   uint64 // as which of all connections it came
+	label     string // its name, told apart: what clients see
+	number    int    // among those of one name
+	seats     []seat
+	service   *service
+	ringed    bool // all seats are
+	joined    bool
+	draining  bool
+	parked    string // why it gets no requests
+	passed    bool   // refused a stream just now
+	full      bool   // its queue is
+	gone      bool
+	busy      int
+	slots     int
+	weight    int
+	failures  int // answers, in a row
+	aside     bool
+	probation *time.Timer
+	began     time.Time // when it joined
+	starts    bool      // slowly: it does not get its whole share yet
+	ended     uint64    // streams
+	refusals  uint64
+	pause     *time.Timer
 
 	shown atomic.Pointer[string] // label, for readers without pool.mu
 
@@ -75,7 +80,7 @@ type numbered struct {
 
 // free tells whether p can take a request. pool.mu is held.
 func (p *peer) free() bool {
-	return p.joined && !p.draining && p.parked == "" && !p.passed && !p.full && !p.gone && p.busy < p.slots
+	return p.joined && !p.draining && p.parked == "" && !p.passed && !p.full && !p.gone && !p.aside && p.busy < p.slots
 }
 
 // maxParts is one more than a REP worker's reply has, so that one too many is
@@ -205,7 +210,7 @@ func (p *peer) abort(id uint64, code frame.Code, reason string) {
 	if _, unsent := p.conn.Purge(id); unsent {
 		delete(p.streams, id)
 		p.mu.Unlock()
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 		return
 	}
 	p.streams[id] = nil
@@ -387,20 +392,20 @@ func (p *peer) receiveStream(f *frame.Frame) {
 	switch {
 	case !open:
 		return
-	case f.End():
-		p.resets = 0
-	case s == nil || f.Type == frame.Data && len(f.Payload) == 0:
+	case !f.End() && (s == nil || f.Type == frame.Data && len(f.Payload) == 0):
 		p.aimless.spend()
 	}
+	good := s != nil
 	if s != nil {
 		p.r.memory.relieve()
 		if err := s.arrive(f.Stream, f); err != nil {
+			good = false
 			se, _ := errors.AsType[frame.StreamError](err)
 			p.blame(s, se)
 		}
 	}
 	if f.End() {
-		p.r.pool.release(p)
+		p.r.pool.release(p, good)
 	}
 }
 
@@ -413,7 +418,7 @@ func (p *peer) receiveFaulty(f *frame.Frame, fault frame.StreamError) {
 		p.blame(s, fault)
 	}
 	if open && last {
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 	}
 }
 
@@ -422,13 +427,9 @@ func (p *peer) receiveFaulty(f *frame.Frame, fault frame.StreamError) {
 func (p *peer) blame(s *stream, e frame.StreamError) {
 	p.r.log.Warn("worker broke the protocol on a stream", "worker", p.name(), "stream", e.Stream, "code", e.Code, "what", e.Reason)
 	s.fail(e.Stream, errBroken)
+	p.r.pool.failed(p)
 	p.abort(e.Stream, e.Code, e.Reason)
 }
-
-// resetsInARow is after how many streams that a worker has reset, and none that
-// ended otherwise, it is passed over as if it refused: what it answers fast and
-// badly, others would answer well.
-const resetsInARow = 16
 
 func (p *peer) receiveReset(f *frame.Frame) {
 	s, open := p.find(f.Stream, true)
@@ -442,14 +443,14 @@ func (p *peer) receiveReset(f *frame.Frame) {
 			err = errRefused
 		}
 		s.fail(f.Stream, err)
+		if !refused {
+			p.r.pool.failed(p)
+		}
 	}
-	if s != nil {
-		p.resets++
-	}
-	if refused || p.resets >= resetsInARow && p.r.pool.hasOthers(p) {
+	if refused {
 		p.r.pool.refused(p)
 	} else {
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 	}
 }
 
@@ -481,7 +482,7 @@ func (p *peer) receiveGoAway(f *frame.Frame) {
 		if s != nil {
 			s.fail(id, errMoved)
 		}
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 	}
 	if !first && len(moved) == 0 {
 		return

@@ -81,6 +81,12 @@ type Config struct {
 	// QueueWait is how long a request may wait before its 503. Default
 	// DefaultQueueWait.
 	QueueWait time.Duration
+	// Balance is how a worker is chosen where none has announced a way. Default
+	// RoundRobin.
+	Balance Balance
+	// SlowStart is how long a worker that has just joined gets less than its
+	// share, from a tenth up. Default: it has all of it at once.
+	SlowStart time.Duration
 	// Forget is how long a service counts whose last worker has gone: requests
 	// for it wait, and then get 503. After that they get 404, as for what no worker
 	// has announced. Default DefaultForget.
@@ -160,6 +166,9 @@ func New(cfg Config) (*Router, error) {
 	if cfg.QueueWait <= 0 {
 		cfg.QueueWait = DefaultQueueWait
 	}
+	if cfg.Balance != "" && cfg.Balance != RoundRobin && cfg.Balance != Least {
+		return nil, fmt.Errorf("balance %q: %s or %s is right", cfg.Balance, RoundRobin, Least)
+	}
 	if cfg.Forget <= 0 {
 		cfg.Forget = DefaultForget
 	}
@@ -205,7 +214,7 @@ func New(cfg Config) (*Router, error) {
 		cfg:  cfg,
 		log:  cfg.Logger,
 		id:   "r-" + hex.EncodeToString(random(4)),
-		pool: newPool(cfg.QueueLimit, cfg.QueueWait, cfg.Forget),
+		pool: newPool(&cfg),
 		idle: make(chan struct{}, 1),
 
 		visitors:  tally{most: cfg.MaxWorkers, mostOf: cfg.MaxWorkersPerAddress},

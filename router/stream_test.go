@@ -64,7 +64,7 @@ func TestAWorkerThatGivesUpBeforeTheAlarm(t *testing.T) {
 
 // What a connection had still said when another took over from it comes late.
 func TestAConnectionThatWasTakenOverDoesNotComeBack(t *testing.T) {
-	q := newPool(1, time.Second, time.Hour)
+	q := newPool(&Config{QueueLimit: 1, QueueWait: time.Second, Forget: time.Hour})
 	info := frame.JoinInfo{Name: "w1", Instance: "i"}
 	a, b := &peer{conn: new(zmtp.Conn)}, &peer{conn: new(zmtp.Conn)}
 	q.add(a)

@@ -77,6 +77,8 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("insecure-workers", "open worker ports beyond loopback without a token: who reaches them gets requests", &c.InsecureWorkers, false, parseBool),
 		flag("queue-limit", "let this `NUMBER` of requests wait for a worker; 0: none", &c.QueueLimit, router.DefaultQueueLimit, parseCount),
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
+		flag("balance", "choose among ready workers by this `POLICY`, where they announce none: round-robin, or least (the fewest requests against their weight)", &c.Balance, router.RoundRobin, parseBalance),
+		flag("slow-start", "give a worker that has just joined less than its share for this `DURATION`; 0: at once (default: 0)", &c.SlowStart, 0, parseDuration),
 		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
 		flag("hide-worker", "leave the Dialmux-Worker field out of responses", &c.HideWorker, false, parseBool),
@@ -240,6 +242,13 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, errors.New("want a duration such as 500ms, 30s or 1m30s")
 	}
 	return d, nil
+}
+
+func parseBalance(s string) (router.Balance, error) {
+	if b := router.Balance(s); b == router.RoundRobin || b == router.Least {
+		return b, nil
+	}
+	return "", errors.New("want round-robin or least")
 }
 
 func parseForget(s string) (time.Duration, error) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/dialmux/dialmux/router"
 )
 
 // read is what a router command with these arguments would work with.
@@ -80,6 +82,8 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"queue-limit", "7", func(s *settings) { s.router.QueueLimit = 7 }},
 		{"queue-limit", "0", func(s *settings) { s.router.QueueLimit = -1 }},
 		{"queue-wait", "1m30s", func(s *settings) { s.router.QueueWait = 90 * time.Second }},
+		{"balance", "least", func(s *settings) { s.router.Balance = router.Least }},
+		{"slow-start", "10s", func(s *settings) { s.router.SlowStart = 10 * time.Second }},
 		{"forget", "1h", func(s *settings) { s.router.Forget = time.Hour }},
 		{"drain", "250ms", func(s *settings) { s.router.Drain = 250 * time.Millisecond }},
 		{"drain", "0s", func(s *settings) { s.router.Drain = -1 }},
