@@ -36,6 +36,7 @@ type peer struct {
 	broken   error // what it broke the protocol by: the rest is not read
 
 	// Guarded by pool.mu.
+	claim     *claim // what it said of itself when it joined
 	info      frame.JoinInfo
 	arrival   uint64 // as which of all connections it came
 	label     string // its name, told apart: what clients see
