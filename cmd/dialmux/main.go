@@ -34,7 +34,7 @@ func command() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "version", Usage: "print the version, and end", Local: true, HideDefault: true, Destination: &version},
 		},
-		Commands:     []*cli.Command{routerCommand(), demoCommand(), conformCommand(), versionCommand()},
+		Commands:     []*cli.Command{routerCommand(), workerCommand(), demoCommand(), conformCommand(), versionCommand()},
 		HideVersion:  true, // ours prints the line that `dialmux version` does
 		OnUsageError: usageError,
 		Action: func(_ context.Context, cmd *cli.Command) error {
