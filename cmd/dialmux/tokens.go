@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/dialmux/dialmux/router"
@@ -63,4 +65,17 @@ func (t *tokens) watch(ctx context.Context, r *router.Router, log *slog.Logger) 
 			log.Info("tokens read again", "file", t.source.files[0], "tokens", len(t.grants))
 		}
 	}
+}
+
+// readToken takes the first line of a file: a worker shows one token.
+func readToken(file string) (string, error) {
+	text, err := readRegular(file)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w; name a file that this user may read", err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	if line = strings.TrimSpace(line); line == "" {
+		return "", fmt.Errorf("--token-file: the first line of %s is empty; write the token there", file)
+	}
+	return line, nil
 }
