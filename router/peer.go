@@ -379,6 +379,9 @@ func (p *peer) receiveReset(f *frame.Frame) {
 		return
 	}
 	refused := f.Code == http2.ErrCodeRefusedStream
+	if refused {
+		p.r.pool.refused(p) // before the request moves, or it might come back
+	}
 	if s != nil {
 		err := error(&failure{502, fmt.Sprintf("the worker gave the request up: %v", f.Code), false})
 		if refused {
@@ -386,9 +389,7 @@ func (p *peer) receiveReset(f *frame.Frame) {
 		}
 		s.fail(f.Stream, err)
 	}
-	if refused {
-		p.r.pool.refused(p)
-	} else {
+	if !refused {
 		p.r.pool.release(p)
 	}
 }
