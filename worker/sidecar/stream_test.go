@@ -10,7 +10,6 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/dialmux/dialmux/worker"
 	"github.com/dialmux/dialmux/worker/sidecar"
@@ -180,9 +179,10 @@ func TestExpectContinue(t *testing.T) {
 // A client that leaves ends what the app does for it, whatever it waits for.
 func TestAClientThatLeaves(t *testing.T) {
 	for _, path := range []string{"/mute", "/begun", "/reads"} {
-		left := make(chan struct{}, 1)
+		came, left := make(chan struct{}, 1), make(chan struct{}, 1)
 		t.Run(path, func(t *testing.T) {
 			each(t, func(w http.ResponseWriter, r *http.Request) {
+				came <- struct{}{}
 				switch path {
 				case "/begun":
 					_, _ = io.WriteString(w, "begun")
@@ -200,10 +200,9 @@ func TestAClientThatLeaves(t *testing.T) {
 					request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhi"
 				}
 				nc, r := f.send(request)
+				<-came
 				if path == "/begun" {
 					readHead(r)
-				} else {
-					time.Sleep(time.Millisecond) // so that it is often under way
 				}
 				_ = nc.Close()
 				<-left
