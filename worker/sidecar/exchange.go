@@ -21,10 +21,6 @@ type fault struct {
 
 func (f *fault) Error() string { return f.err.Error() }
 
-// lastBreath is how long a request that was lost is held before the router hears of it: the port of a process that dies may take connections for
-// a moment longer than it answers, and who tries again at once is lost again.
-const lastBreath = 100 * time.Millisecond
-
 var errMalformed = errors.New("its head is malformed, or no HTTP/1.1 at all")
 
 var errUnsent = errors.New("the app closed the connection before the request was written")
@@ -53,13 +49,36 @@ func (a *App) refuse(q request, err error) {
 	if q.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+	a.note(err)
+	panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
+}
+
+// note tells Run if nobody listens where the app should.
+func (a *App) note(dialling error) {
+	if errors.Is(dialling, syscall.ECONNREFUSED) || errors.Is(dialling, syscall.ENOENT) {
 		select {
 		case a.refusing <- struct{}{}:
 		default:
 		}
 	}
-	panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
+}
+
+// lastBreath is the most that a request which was lost is held before the router hears of it.
+const lastBreath = 250 * time.Millisecond
+
+// expire returns when the app is certainly dead, or lives on. The port of a process that dies takes connections for a moment longer than its
+// connections last: who tries again at once is lost again.
+func (a *App) expire(ctx context.Context) {
+	end := time.Now().Add(lastBreath)
+	for pause := 5 * time.Millisecond; ctx.Err() == nil && time.Now().Before(end); pause *= 2 {
+		nc, err := a.dial(ctx)
+		if err != nil {
+			a.note(err)
+			return
+		}
+		_ = nc.Close()
+		sleep(ctx, pause)
+	}
 }
 
 // fail ends a request that has no whole answer. begun: the client has its head.
@@ -81,7 +100,7 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 		panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
 	default:
 		if !begun {
-			sleep(q.Context(), lastBreath)
+			a.expire(q.Context())
 		}
 		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
 	}
@@ -134,7 +153,7 @@ func (x *exchange) run() (err error) {
 		x.upload = u
 		sending.Go(u.run)
 	}
-	res, err := x.readHead() //nolint:bodyclose // to close it is to read it to the end; the connection is what holds anything
+	res, err := x.readHead() // its body is not closed, which would be to read it to the end: the connection is what holds anything
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func TestO6TheAppIsNotTheClientsChoice(t *testing.T) {
 				{"CONNECT", other, other, "Method Not Allowed\n"},
 				{"CONNECT", other, "/", "Method Not Allowed\n"},
 			} {
-				r := httptest.NewRequest("GET", "/", http.NoBody)
+				r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 				r.Method, r.Host, r.RequestURI = tc.method, tc.host, tc.target
 				w := httptest.NewRecorder()
 				handler.ServeHTTP(w, r)
@@ -184,7 +184,7 @@ func TestConnectionsAreKept(t *testing.T) {
 func TestNothingIsSentTwice(t *testing.T) {
 	for _, method := range []string{"GET", "POST", "DELETE"} {
 		t.Run(method, func(t *testing.T) {
-			heads := make(chan string, 10)
+			heads := make(chan string, 100)
 			app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
 				heads <- readHead(r)
 				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
@@ -199,8 +199,13 @@ func TestNothingIsSentTwice(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 			f.wantGiven(worker.ErrLost)
-			if len(heads) != 2 || app.conns.Load() != 1 {
-				t.Errorf("%d requests came on %d connections", len(heads), app.conns.Load())
+			if one, two := <-heads, <-heads; one == "" || two == "" {
+				t.Errorf("%q and %q", one, two)
+			}
+			for len(heads) > 0 {
+				if more := <-heads; more != "" { // connections that ask nothing may come
+					t.Errorf("%q came too", more)
+				}
 			}
 		})
 	}

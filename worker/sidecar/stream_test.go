@@ -221,7 +221,7 @@ func TestAnEarlyAnswer(t *testing.T) {
 	body, feed := io.Pipe()
 	defer feed.Close()
 	res := f.do(f.request("POST", body))
-	if got, err := readAll(res); res.StatusCode != 403 || got != "no" {
+	if got, err := readAll(res); res.StatusCode != http.StatusForbidden || got != "no" {
 		t.Errorf("%s %q %v", res.Status, got, err)
 	}
 }
