@@ -123,7 +123,7 @@ func TestWrongAppFiles(t *testing.T) {
 		``:                               `line 1: the file ends before the JSON object does`,
 		"{\n\"name\": \"a\",\n":          `line 2: the file ends before the JSON object does`,
 		"{\n\"name\": \"a\"\n\"to\": 1}": `line 3: invalid character '"' after object key:value pair`,
-		"{\n\n\"namme\": \"a\"}":          `line 3: there is no key "namme"; did you mean "name"?`,
+		"{\n\n\"namme\": \"a\"}":         `line 3: there is no key "namme"; did you mean "name"?`,
 		"{\"to\": \"http://a\",\n\"domainss\": []}":       `line 2: there is no key "domainss"; did you mean "domains"?`,
 		"{\"to\": \"http://a\",\n\n\"to\": \"http://b\"}": `line 3: "to" stands there twice`,
 		"{\"to\":\n\"app\"}":                              `line 2: "to": invalid value "app": the app's URL "app": http://host:port, h2c://host:port or unix:/path/to/socket is right`,

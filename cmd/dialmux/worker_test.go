@@ -243,7 +243,10 @@ func TestAppsDir(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "app2.scrimp.json")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its end", func() bool { resp, _ := r.fetch("GET", "app2.example.com", "/"); return resp.StatusCode == http.StatusNotFound })
+	eventually(t, "its end", func() bool {
+		resp, _ := r.fetch("GET", "app2.example.com", "/")
+		return resp.StatusCode == http.StatusNotFound
+	})
 
 	// A file that is wrong is named, once, and leaves the others alone; one that was right goes on as it was.
 	writeApp(t, dir, "bad.json", "{\n\"namme\": \"x\"\n}")
