@@ -150,3 +150,17 @@ func TestWrongAppFiles(t *testing.T) {
 		}
 	}
 }
+
+func FuzzAppFile(f *testing.F) {
+	f.Add(`{"name": "app1", "listen-port": "443", "application-port": "7240", "protocol": "http", "domains": ["app1.example.com"]}`)
+	f.Add("{\n\"to\": \"http://a\",\n\"path\": [\"/a\"]\n}")
+	f.Fuzz(func(t *testing.T, text string) {
+		a, err := parseApp([]byte(text), forwarding{})
+		switch {
+		case err != nil && (a != nil || !strings.HasPrefix(err.Error(), "line ")):
+			t.Errorf("%+v %v", a, err)
+		case err == nil && a.to == "":
+			t.Errorf("%+v", a)
+		}
+	})
+}
