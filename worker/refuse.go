@@ -4,8 +4,6 @@ import (
 	"errors"
 
 	"golang.org/x/net/http2"
-
-	"github.com/dialmux/dialmux/frame"
 )
 
 // What a handler may panic with, beside http.ErrAbortHandler, to give its request away. Neither is logged.
@@ -26,7 +24,7 @@ func (x *exchange) giveAway(panicked error) bool {
 	if !refused && !errors.Is(panicked, ErrLost) {
 		return false
 	}
-	code := frame.Code(http2.ErrCodeConnect)
+	code := http2.ErrCodeConnect
 	if x.stream.mu.Lock(); refused && !x.body.touched && !x.response.spoken {
 		code = http2.ErrCodeRefusedStream
 	}

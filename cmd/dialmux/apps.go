@@ -78,7 +78,7 @@ func (a *apps) look(ctx context.Context) {
 			continue // editors' own
 		}
 		info, err := os.Stat(filepath.Join(a.dir, name))
-		if err != nil || info.IsDir() {
+		if err != nil || !info.Mode().IsRegular() { // a pipe's reader waits for ever
 			continue
 		}
 		there[name] = true
@@ -106,7 +106,7 @@ func (a *apps) refresh(ctx context.Context, name string, info fs.FileInfo) {
 		return
 	}
 	path := filepath.Join(a.dir, name)
-	text, err := readApp(path)
+	text, err := readApp(path, info)
 	steady := f.seen != nil && text == f.text
 	f.seen, f.text = info, text
 	switch {
@@ -132,11 +132,11 @@ func (a *apps) refresh(ctx context.Context, name string, info fs.FileInfo) {
 	}
 }
 
-func readApp(path string) (string, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
-	if err == nil && len(text) > largestFile {
-		err = fmt.Errorf("it has %d bytes, at most %d are read: one file is one app", len(text), largestFile)
+func readApp(path string, info fs.FileInfo) (string, error) {
+	if info.Size() > largestFile {
+		return "", fmt.Errorf("it has %d bytes, at most %d are read: one file is one app", info.Size(), largestFile)
 	}
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
 	return string(text), err
 }
 

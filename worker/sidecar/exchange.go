@@ -21,6 +21,8 @@ type fault struct {
 
 func (f *fault) Error() string { return f.err.Error() }
 
+var errMalformed = errors.New("its head is malformed, or no HTTP/1.1 at all")
+
 var errUnsent = errors.New("the app closed the connection before the request was written")
 
 // forward asks over HTTP/1.1.
@@ -32,13 +34,13 @@ func (a *App) forward(w http.ResponseWriter, q request) {
 		}
 		x := exchange{a: a, c: c, q: &q, w: w}
 		err = x.run()
-		switch {
-		case err == nil:
-			return
-		case errors.Is(err, errUnsent) && c.kept: // and the next one may be fresh
-			continue
+		if errors.Is(err, errUnsent) && c.kept {
+			continue // another one may be fresh
 		}
-		a.fail(w, &q, err, x.begun)
+		if err != nil {
+			a.fail(w, &q, err, x.begun)
+		}
+		return
 	}
 }
 
@@ -47,13 +49,36 @@ func (a *App) refuse(q request, err error) {
 	if q.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+	a.note(err)
+	panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
+}
+
+// note tells Run if nobody listens where the app should.
+func (a *App) note(dialling error) {
+	if errors.Is(dialling, syscall.ECONNREFUSED) || errors.Is(dialling, syscall.ENOENT) {
 		select {
 		case a.refusing <- struct{}{}:
 		default:
 		}
 	}
-	panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
+}
+
+// lastBreath is the most that a request which was lost is held before the router hears of it.
+const lastBreath = 250 * time.Millisecond
+
+// expire returns when the app is certainly dead, or lives on. The port of a process that dies takes connections for a moment longer than its
+// connections last: who tries again at once is lost again.
+func (a *App) expire(ctx context.Context) {
+	end := time.Now().Add(lastBreath)
+	for pause := 5 * time.Millisecond; ctx.Err() == nil && time.Now().Before(end); pause *= 2 {
+		nc, err := a.dial(ctx)
+		if err != nil {
+			a.note(err)
+			return
+		}
+		_ = nc.Close()
+		sleep(ctx, pause)
+	}
 }
 
 // fail ends a request that has no whole answer. begun: the client has its head.
@@ -73,9 +98,10 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 		http.Error(w, "the app's answer cannot be forwarded: "+err.Error(), http.StatusBadGateway)
 	case errors.Is(err, errUnsent):
 		panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
-	case begun:
-		panic(http.ErrAbortHandler)
 	default:
+		if !begun {
+			a.expire(q.Context())
+		}
 		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
 	}
 }
@@ -127,7 +153,7 @@ func (x *exchange) run() (err error) {
 		x.upload = u
 		sending.Go(u.run)
 	}
-	res, err := x.readHead() //nolint:bodyclose // to close it is to read it to the end; the connection is what holds anything
+	res, err := x.readHead() // its body is not closed, which would be to read it to the end: the connection is what holds anything
 	if err != nil {
 		return err
 	}
@@ -168,14 +194,15 @@ func (x *exchange) readHead() (*http.Response, error) {
 	for range maxInforms + 1 {
 		c.limit = maxHead
 		res, err := http.ReadResponse(c.answers, x.q.Request)
+		full := c.limit <= 0
 		c.limit = math.MaxInt64
 		switch {
-		case errors.Is(err, errHeadTooLarge):
+		case err != nil && full:
 			return nil, &fault{"http_response_header_section_size", errHeadTooLarge}
 		case err != nil && c.broken:
 			return nil, err
 		case err != nil:
-			return nil, &fault{"http_protocol_error", err}
+			return nil, &fault{"http_protocol_error", errMalformed} // err may quote what is secret
 		}
 		if err := check(res, x.q); err != nil {
 			return nil, err
