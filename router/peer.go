@@ -380,8 +380,11 @@ func (p *peer) receiveReset(f *frame.Frame) {
 	refused := f.Code == http2.ErrCodeRefusedStream
 	if s != nil {
 		err := error(&failure{502, fmt.Sprintf("the worker gave the request up: %v", f.Code), false})
-		if refused {
+		switch {
+		case refused:
 			err = errRefused
+		case f.Code == http2.ErrCodeConnect: // a sidecar whose app died
+			err = errLost
 		}
 		s.fail(f.Stream, err)
 	}

@@ -135,6 +135,10 @@ func TestWhenAWorkerDies(t *testing.T) {
 			return w.send("PUT", "/", io.MultiReader(strings.NewReader(strings.Repeat("x", size))))
 		}
 	}
+	deaths := map[string]func(*worker, *call){
+		"":             func(a *worker, _ *call) { a.die() },
+		", of its app": func(_ *worker, c *call) { c.reset(http2.ErrCodeConnect) },
+	}
 	for name, tc := range map[string]struct {
 		send   func(w *world) *pending
 		before func(c *call) // the death
@@ -154,34 +158,36 @@ func TestWhenAWorkerDies(t *testing.T) {
 		"PATCH":                     {send: func(w *world) *pending { return w.send("PATCH", "/", nil) }, status: 502},
 		"GET, 103 sent":             {send: func(w *world) *pending { return w.get("/") }, before: func(c *call) { c.head(103, "link", "</a>") }, status: 200},
 	} {
-		t.Run(name, func(t *testing.T) {
-			story(t, router.Config{}, func(w *world) {
-				a, b := w.join("a", 4), w.join("b", 4)
-				p := tc.send(w)
-				c := a.request()
-				w.settle()
-				if tc.before != nil {
-					tc.before(c)
+		for how, die := range deaths {
+			t.Run(name+how, func(t *testing.T) {
+				story(t, router.Config{}, func(w *world) {
+					a, b := w.join("a", 4), w.join("b", 4)
+					p := tc.send(w)
+					c := a.request()
 					w.settle()
-				}
-				begin := time.Now()
-				a.die()
-				if tc.status != 200 {
-					p.wants(tc.status, "the worker was lost")
-					b.silent()
-				} else {
-					c := b.request()
-					if got := len(c.body()); got != tc.body {
-						t.Errorf("the second worker got %d bytes of %d", got, tc.body)
+					if tc.before != nil {
+						tc.before(c)
+						w.settle()
 					}
-					c.answer(200, "")
-					p.wants(200, "")
-				}
-				if time.Since(begin) != 0 {
-					t.Errorf("it took %v", time.Since(begin))
-				}
+					begin := time.Now()
+					die(a, c)
+					if tc.status != 200 {
+						p.wants(tc.status, "the worker was lost")
+						b.silent()
+					} else {
+						c := b.request()
+						if got := len(c.body()); got != tc.body {
+							t.Errorf("the second worker got %d bytes of %d", got, tc.body)
+						}
+						c.answer(200, "")
+						p.wants(200, "")
+					}
+					if time.Since(begin) != 0 {
+						t.Errorf("it took %v", time.Since(begin))
+					}
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ type body struct {
 	ended    bool   // END_STREAM came
 	opened   bool   // to readable
 	closed   bool   // the handler wants no more
+	touched  bool   // the handler has read, or tried to
 	lean     bool   // reads may wait for very long: they give memory back first
 	deadline deadline
 	trailers frame.Fields
@@ -107,6 +108,7 @@ func (b *body) Read(p []byte) (int, error) {
 		case len(p) == 0:
 			return 0, nil
 		}
+		b.touched = true
 		b.replenish()
 		if b.off < len(b.data) {
 			break

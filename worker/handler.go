@@ -167,6 +167,9 @@ func (x *exchange) forget() {
 // salvage answers for a handler that did not return.
 func (x *exchange) salvage(panicked any) {
 	err, _ := panicked.(error)
+	if x.giveAway(err) {
+		return
+	}
 	aborted := errors.Is(err, http.ErrAbortHandler)
 	if !aborted {
 		what := "handler panicked"

@@ -150,8 +150,10 @@ func readFields(r *http.Request, w *wish, fields frame.Fields, values []string, 
 			}
 			continue
 		case "Expect":
-			w.expects = w.expects || strings.EqualFold(value, "100-continue")
-			continue
+			if w.expects || !strings.EqualFold(value, "100-continue") {
+				continue
+			}
+			w.expects = true // and a handler that asks somebody else may pass it on
 		case "Trailer":
 			announceTrailers(r, value)
 			continue

@@ -29,6 +29,7 @@ type response struct {
 	scratch     *scratch // nil when the handler has ended: nothing is written any more
 	status      int      // 0 before WriteHeader
 	left        bool     // the head is queued
+	spoken      bool     // the handler has begun an answer
 	abandoned   bool     // what is written shall not be sent
 	typed       bool     // the head says what the content is, or how it is encoded
 	declared    int64    // content-length, -1 if there is none
@@ -73,6 +74,7 @@ func (r *response) WriteHeader(status int) {
 }
 
 func (r *response) writeHeader(status int) {
+	r.spoken = true
 	switch {
 	case status < 100 || status > 999:
 		panic(fmt.Sprintf("worker: WriteHeader(%d): a status has three digits", status))

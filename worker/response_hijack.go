@@ -46,7 +46,7 @@ func (r *response) hijack() (*tunnel, error) {
 			return nil, err
 		}
 	}
-	r.left, r.status = true, http.StatusSwitchingProtocols
+	r.left, r.spoken, r.status = true, true, http.StatusSwitchingProtocols
 	x.tunnel = &tunnel{x: x, remote: parseRemote(x.request.RemoteAddr), answered: accepted}
 	x.body.lean = true
 	r.moveDeadline(time.Time{})

@@ -55,7 +55,7 @@ func Serve(ctx context.Context, router string, h http.Handler) error {
 // (runtime.LockOSThread, pprof.SetGoroutineLabels) it should undo.
 //
 // A handler that panics costs its own request a 500 and a line in the log, or breaks the answer off visibly if its head
-// has left. http.ErrAbortHandler always breaks it off, and is not logged.
+// has left. http.ErrAbortHandler always breaks it off, and is not logged; ErrRefused and ErrLost have another worker try.
 type Worker struct {
 	// Name is shown to clients and operators: 1 to 128 bytes of letters, digits, '.', '_' and '-'. Default: the host's name,
 	// '-', and the number of the process.
