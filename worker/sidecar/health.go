@@ -1,0 +1,156 @@
+package sidecar
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/dialmux/dialmux/worker"
+)
+
+// Check asks the app once whether it is healthy, and returns why it is not.
+func (a *App) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, a.options.Timeout)
+	defer cancel()
+	if a.options.Health == "" {
+		nc, err := a.dial(ctx)
+		if err == nil {
+			_ = nc.Close()
+		}
+		return err
+	}
+	q := request{Request: (&http.Request{Method: http.MethodGet, Host: a.host, Header: http.Header{"User-Agent": {"dialmux-health"}}}).WithContext(ctx), target: a.options.Health}
+	ask := a.ask
+	if a.h2 != nil {
+		ask = func(q *request) (*http.Response, error) { return a.h2.RoundTrip(a.requestHTTP2(ctx, q)) }
+	}
+	res, err := ask(&q)
+	if err != nil {
+		return err
+	}
+	_ = res.Body.Close()
+	if res.StatusCode < 200 || res.StatusCode > 399 {
+		return fmt.Errorf("%s answers with status %d", a.options.Health, res.StatusCode)
+	}
+	return nil
+}
+
+// ask sends a request without a body on a connection of its own, and returns the answer's head.
+func (a *App) ask(q *request) (*http.Response, error) {
+	ctx := q.Context()
+	nc, err := a.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = nc.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = nc.Close() })()
+	if _, err := nc.Write(q.appendHead(nil, a.host)); err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: nc, limit: maxHead}
+	return http.ReadResponse(bufio.NewReader(c), q.Request)
+}
+
+// Run serves as w, whose Handler is a, while the app is healthy: its first worker dials when the app answers, one leaves when it does not, and
+// another dials when it does again. A connection that the app refuses counts as all failures at once. Run returns when ctx has ended and the last
+// worker has, with w's error.
+func (a *App) Run(ctx context.Context, w worker.Worker) error {
+	w.Handler = a
+	ended, end := context.WithCancel(ctx)
+	end()
+	if err := w.Run(ended); err != nil { // its fields are wrong
+		return err
+	}
+	defer a.Close()
+	var serving sync.WaitGroup
+	var mu sync.Mutex
+	var errs error
+	for a.awaitUp(ctx) {
+		a.log.Info("the app is healthy", "app", a.target)
+		up, withdraw := context.WithCancel(ctx)
+		serving.Go(func() {
+			if err := w.Run(up); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = errors.Join(errs, err)
+			}
+		})
+		if why := a.awaitDown(ctx); why != nil {
+			a.log.Warn("the app is not healthy: the worker leaves until it is", "app", a.target, "why", why)
+		}
+		withdraw()
+	}
+	serving.Wait()
+	return errs
+}
+
+// awaitUp returns true once the app is healthy. It asks often at first: an app that is started again is soon there.
+func (a *App) awaitUp(ctx context.Context) bool {
+	pause, good := 50*time.Millisecond, 0
+	var told string
+	for ctx.Err() == nil {
+		err := a.Check(ctx)
+		switch {
+		case err == nil:
+			if good++; good >= a.options.Up {
+				return ctx.Err() == nil
+			}
+		case ctx.Err() == nil && err.Error() != told:
+			told = err.Error()
+			a.log.Info("waiting for the app", "app", a.target, "why", err)
+			fallthrough
+		default:
+			good = 0
+		}
+		sleep(ctx, pause)
+		pause = min(2*pause, a.options.Interval)
+	}
+	return false
+}
+
+// awaitDown returns why the app is not healthy any more, nil when ctx has ended.
+func (a *App) awaitDown(ctx context.Context) error {
+	select { // a refusal from before it came back
+	case <-a.refusing:
+	default:
+	}
+	pause := time.NewTimer(a.options.Interval)
+	defer pause.Stop()
+	for bad := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.refusing:
+			return errors.New("it refuses connections")
+		case <-pause.C:
+		}
+		a.idle.sweep(idleFor)
+		begin, next := time.Now(), a.options.Interval
+		err := a.Check(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			bad = 0
+		default:
+			next /= 2
+			if bad++; bad >= a.options.Down {
+				return err
+			}
+		}
+		pause.Reset(next - time.Since(begin))
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,125 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/http2"
+)
+
+// newHTTP2 speaks HTTP/2 without TLS, and nothing else. It sends a request again only where the app has said that it did not begin.
+func (a *App) newHTTP2() *http.Transport {
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Transport{
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return a.dial(ctx) },
+		Protocols:              &protocols,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHead,
+		IdleConnTimeout:        idleFor,
+	}
+}
+
+// forwardHTTP2 asks over HTTP/2. Upgrades do not come here: an app that speaks HTTP/2 in the clear takes them over HTTP/1.1.
+func (a *App) forwardHTTP2(w http.ResponseWriter, q request) {
+	in := informer{w: w}
+	ctx := httptrace.WithClientTrace(q.Context(), &httptrace.ClientTrace{Got1xxResponse: in.take})
+	out := a.requestHTTP2(ctx, &q)
+	res, err := a.h2.RoundTrip(out)
+	in.end()
+	if err != nil {
+		a.failHTTP2(w, q, err)
+		return
+	}
+	defer func() { _ = res.Body.Close() }()
+	if err := check(res, &q); err != nil {
+		a.fail(w, &q, err, false)
+		return
+	}
+	if err := a.copyAnswer(w, res, nil); err != nil {
+		a.fail(w, &q, err, true)
+	}
+}
+
+func (a *App) requestHTTP2(ctx context.Context, q *request) *http.Request {
+	h := make(http.Header, len(q.Header)+1)
+	for name, values := range q.Header {
+		if q.passes(name) && name != "Expect" {
+			h[name] = values
+		}
+	}
+	if q.prefix != "" {
+		h["X-Forwarded-Prefix"] = []string{q.prefix}
+	}
+	if q.Header["Te"] != nil {
+		h["Te"] = []string{"trailers"}
+	}
+	if h["User-Agent"] == nil {
+		h["User-Agent"] = []string{""} // none, rather than net/http's own
+	}
+	u := &url.URL{Opaque: q.target} // as it came
+	if strings.HasPrefix(q.target, "//") { // of which Opaque would make a host
+		if path, err := url.ParseRequestURI(q.target); err == nil {
+			u = path
+		}
+	}
+	u.Scheme, u.Host = "http", a.address
+	out := &http.Request{
+		Method: q.Method, URL: u, Host: q.Host, Header: h, Body: q.Body, ContentLength: q.ContentLength, Trailer: q.Trailer,
+		Proto: "HTTP/2.0", ProtoMajor: 2,
+	}
+	if !hasBody(q.Request) {
+		out.Body, out.ContentLength = nil, 0
+	}
+	return out.WithContext(ctx)
+}
+
+// failHTTP2 ends a request to which there is no head.
+func (a *App) failHTTP2(w http.ResponseWriter, q request, err error) {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		a.refuse(q, err)
+	}
+	stream, isStream := errors.AsType[http2.StreamError](err)
+	_, isConn := errors.AsType[http2.ConnectionError](err)
+	switch {
+	case isStream && stream.Code == http2.ErrCodeRefusedStream:
+		a.fail(w, &q, errUnsent, false)
+	case isStream, isConn, errors.Is(err, errInforms):
+		a.fail(w, &q, &fault{"http_protocol_error", err}, false)
+	default:
+		a.fail(w, &q, err, false)
+	}
+}
+
+// informer passes informational heads on, which net/http reads in a goroutine of its own.
+type informer struct {
+	mu    sync.Mutex
+	w     http.ResponseWriter
+	n     int
+	ended bool
+}
+
+func (in *informer) take(status int, h textproto.MIMEHeader) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.n++; in.n > maxInforms {
+		return errInforms
+	}
+	if !in.ended && status != http.StatusContinue && checkFields(http.Header(h)) == nil {
+		inform(in.w, status, http.Header(h))
+	}
+	return nil
+}
+
+func (in *informer) end() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.ended = true
+}
