@@ -85,6 +85,9 @@ type Worker struct {
 	Weight     int
 	Tags       map[string]string
 
+	// OnJoin is called each time a link has told its router who this worker is, with the router's endpoint. It must not block. Default: nothing.
+	OnJoin func(router string)
+
 	// Logger gets one record for each change of a link's state, each panic and each misuse of a ResponseWriter. Default: none.
 	Logger *slog.Logger
 
