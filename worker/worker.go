@@ -117,7 +117,7 @@ func (w Worker) withDefaults() (Worker, error) {
 		return w, errors.New("worker: Handler is nil: set what shall answer requests")
 	}
 	if w.Name == "" {
-		w.Name = defaultName()
+		w.Name = DefaultName()
 	} else if !validName(w.Name) {
 		return w, fmt.Errorf("worker: Name %q: use 1 to 128 letters, digits, '.', '_' and '-'", w.Name)
 	}
@@ -171,8 +171,8 @@ func notInName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
 }
 
-// defaultName makes a valid name of whatever the host is called.
-func defaultName() string {
+// DefaultName is what a worker is called that has no Name: a valid name, whatever the host is called.
+func DefaultName() string {
 	host, _ := os.Hostname()
 	host = strings.Map(func(r rune) rune {
 		if notInName(r) {

@@ -119,7 +119,9 @@ func (p *process) hasExited() bool {
 }
 
 // how says how it ended.
-func (p *process) how() error { return fmt.Errorf("%s", strings.TrimSpace(p.cmd.ProcessState.String())) }
+func (p *process) how() error {
+	return fmt.Errorf("%s", strings.TrimSpace(p.cmd.ProcessState.String()))
+}
 
 // end asks the process group to end, and returns whether it did within limit. Else it is killed.
 func (p *process) end(limit time.Duration) bool {

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// apps are the files of a directory, and a worker for each.
+type apps struct {
+	dir     string
+	s       *workerSettings
+	log     *slog.Logger
+	process string // in workers' names
+	files   map[string]*appFile
+	unread  string // what was wrong with the directory, when it was said
+	workers sync.WaitGroup
+}
+
+// appFile is one of them.
+type appFile struct {
+	seen     fs.FileInfo // when it was read last
+	text     string      // that was read then
+	told     string      // of text: what is wrong with it has been said
+	withdraw context.CancelFunc
+}
+
+// largestFile bounds what one app may say of itself: 64 KiB is what a worker may
+// announce.
+const largestFile = 256 << 10
+
+// serveApps runs a worker for each file until ctx ends.
+func (s *workerSettings) serveApps(ctx context.Context, log *slog.Logger) error {
+	if _, err := os.ReadDir(s.apps); err != nil {
+		return fmt.Errorf("--apps-dir: %w; name a directory that this user may read", err)
+	}
+	host, _ := os.Hostname()
+	a := &apps{dir: s.apps, s: s, log: log, process: fmt.Sprintf("%.40s-%d", host, os.Getpid()), files: map[string]*appFile{}}
+	// Files are looked at rather than watched: that holds for network file systems, bind mounts and links that are turned over, too.
+	ticker := time.NewTicker(lookAgain)
+	defer ticker.Stop()
+	defer a.workers.Wait()
+	for {
+		a.look(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			for _, f := range a.files {
+				f.stop()
+			}
+			return nil
+		}
+	}
+}
+
+// look brings workers in line with the files.
+func (a *apps) look(ctx context.Context) {
+	entries, err := os.ReadDir(a.dir)
+	if err != nil {
+		if a.unread != err.Error() {
+			a.unread = err.Error()
+			a.log.Warn("the directory of apps cannot be read; what was there goes on", "err", err)
+		}
+		return
+	}
+	a.unread = ""
+	there := map[string]bool{}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".swp") {
+			continue // editors' own
+		}
+		info, err := os.Stat(filepath.Join(a.dir, name))
+		if err != nil || info.IsDir() {
+			continue
+		}
+		there[name] = true
+		a.refresh(ctx, name, info)
+	}
+	for name, f := range a.files {
+		if !there[name] {
+			f.stop()
+			delete(a.files, name)
+			a.log.Info("an app's file is gone, and its worker leaves", "file", filepath.Join(a.dir, name))
+		}
+	}
+}
+
+// refresh takes what has changed. A file that is of no use is named when it is
+// still so at the next look: it may have been half written.
+func (a *apps) refresh(ctx context.Context, name string, info fs.FileInfo) {
+	f := a.files[name]
+	if f == nil {
+		f = &appFile{}
+		a.files[name] = f
+	}
+	same := f.seen != nil && os.SameFile(f.seen, info) && f.seen.ModTime().Equal(info.ModTime()) && f.seen.Size() == info.Size() && f.seen.Mode() == info.Mode()
+	if same && f.told == f.text {
+		return
+	}
+	path := filepath.Join(a.dir, name)
+	text, err := readApp(path)
+	steady := f.seen != nil && text == f.text
+	f.seen, f.text = info, text
+	switch {
+	case err == nil && steady && f.told == text:
+		return // touched
+	case err == nil:
+		err = a.start(ctx, f, path, text)
+	}
+	switch {
+	case err == nil:
+		f.told = text
+	case steady:
+		f.told = text
+		attrs := []any{"file", path, "err", err}
+		if wrong, ok := errors.AsType[*lineError](err); ok {
+			attrs = []any{"file", path, "line", wrong.line, "err", wrong.err}
+		}
+		if f.withdraw != nil {
+			a.log.Warn("a changed app's file is of no use; the worker goes on as it was", attrs...)
+		} else {
+			a.log.Warn("an app's file is of no use", attrs...)
+		}
+	}
+}
+
+func readApp(path string) (string, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the directory
+	if err == nil && len(text) > largestFile {
+		err = fmt.Errorf("it has %d bytes, at most %d are read: one file is one app", len(text), largestFile)
+	}
+	return string(text), err
+}
+
+// start runs a worker for what a file says, in place of the one before.
+func (a *apps) start(ctx context.Context, f *appFile, path, text string) error {
+	said, err := parseApp([]byte(text), a.s.forwarding)
+	if err != nil {
+		return err
+	}
+	w := a.s.worker
+	w.Service, w.Hosts, w.Paths, w.Weight = said.worker.Service, said.worker.Hosts, said.worker.Paths, said.worker.Weight
+	if said.worker.Concurrency > 0 {
+		w.Concurrency = said.worker.Concurrency
+	}
+	called := w.Service
+	if called == "" {
+		called, _, _ = strings.Cut(filepath.Base(path), ".")
+	}
+	w.Name = nameOf(called, a.process)
+	log := a.log.With("file", path)
+	one, err := said.app(w.Paths, log)
+	if err != nil {
+		return &lineError{1, err}
+	}
+	before := f.withdraw
+	working, withdraw := context.WithCancel(ctx)
+	f.withdraw = withdraw
+	a.workers.Go(func() {
+		if err := one.run(working, w); err != nil {
+			log.Error("the app's worker ended", "err", err)
+		}
+	})
+	if before != nil {
+		before()
+	}
+	a.log.Info("an app's file was read", "file", path, "to", said.to, "service", w.Service, "hosts", w.Hosts, "paths", w.Paths)
+	return nil
+}
+
+func (f *appFile) stop() {
+	if f.withdraw != nil {
+		f.withdraw()
+	}
+}
