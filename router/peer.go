@@ -377,20 +377,24 @@ func (p *peer) receiveReset(f *frame.Frame) {
 	if !open {
 		return
 	}
-	refused := f.Code == http2.ErrCodeRefusedStream
+	refused, lost := f.Code == http2.ErrCodeRefusedStream, f.Code == http2.ErrCodeConnect // a sidecar's app died
+	if lost {
+		p.r.pool.lost(p) // first: it is not to get this request again
+	}
 	if s != nil {
 		err := error(&failure{502, fmt.Sprintf("the worker gave the request up: %v", f.Code), false})
 		switch {
 		case refused:
 			err = errRefused
-		case f.Code == http2.ErrCodeConnect: // a sidecar whose app died
+		case lost:
 			err = errLost
 		}
 		s.fail(f.Stream, err)
 	}
-	if refused {
+	switch {
+	case refused:
 		p.r.pool.refused(p)
-	} else {
+	case !lost:
 		p.r.pool.release(p)
 	}
 }

@@ -270,6 +270,19 @@ func (q *pool) refused(p *peer) {
 	defer q.mu.Unlock()
 	p.busy--
 	p.refusals++
+	q.pass(p)
+}
+
+// lost does the same for a stream that p lost with what it answers from.
+func (q *pool) lost(p *peer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p.busy--
+	p.ended++
+	q.pass(p)
+}
+
+func (q *pool) pass(p *peer) {
 	p.passed = true
 	q.unring(p)
 	if p.pause == nil {
@@ -279,7 +292,7 @@ func (q *pool) refused(p *peer) {
 	p.pause.Reset(refusalPause)
 }
 
-// refusalPause is how long a worker that refused a stream is passed over.
+// refusalPause is how long a worker that refused or lost a stream is passed over.
 const refusalPause = 100 * time.Millisecond
 
 func (q *pool) resume(p *peer) {
