@@ -19,7 +19,7 @@ tool = $(GO) tool -modfile=tools.mod
 # golangci-lint takes minutes to build: kept per version of it and of the Go that built it.
 golangci-lint := bin/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools.mod)-$(shell $(GO) env GOVERSION)
 
-.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race fuzz fuzz-briefly vuln bench chaos chaos-briefly image test-deps bench-deps chaos-deps clean
+.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race hurt fuzz fuzz-briefly vuln bench chaos chaos-briefly image test-deps bench-deps chaos-deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ demo: build ## a router and two workers in one process, and the curl to try
 build: ## bin/dialmux
 	@CGO_ENABLED=0 $(GO) build -o bin/dialmux ./cmd/dialmux
 
-test: test-deps check unit grpc race fuzz-briefly ## all that must pass: checks, then unit, interop and end-to-end tests, plain and under the race detector
+test: test-deps check unit grpc race hurt ## all that must pass: checks, then unit, interop and end-to-end tests, plain and under the race detector, then chaos and fuzz
 	@echo '== all passed'
 
 check: fmt-check lint vet ## format, lint and vet
@@ -90,7 +90,7 @@ race: ## every test under the race detector, but for those of programs that are 
 	@$(tests)
 	echo '== tests, race detector'
 	export CGO_ENABLED=1
-	tests -race '^github.com/dialmux/dialmux(/bench|/examples.*)?$$'
+	tests -race '^github.com/dialmux/dialmux(/bench|/chaos|/examples.*)?$$'
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@packages=$$($(GO) list $(PKG))
@@ -130,6 +130,13 @@ vuln: ## known vulnerabilities in what we build on (asks vuln.go.dev)
 bench: bench-deps build ## CPU, latency and memory against nginx, HAProxy, Caddy, Mongrel2 and Pushpin, as a table
 	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
 	bin/bench -dialmux bin/dialmux $(BENCHFLAGS)
+
+hurt: ## chaos-briefly, and fuzz-briefly with what it leaves of the processor
+	@nice -n 19 $(MAKE) fuzz-briefly &
+	failed=0
+	$(MAKE) chaos-briefly || failed=1
+	wait $$! || failed=1
+	exit $$failed
 
 chaos: chaos-deps build ## half an hour of faults, a million requests: what was lost, doubled or crossed, as a table
 	@CGO_ENABLED=0 $(GO) build -o bin/chaos ./chaos

@@ -42,6 +42,7 @@ type JoinInfo struct {
 	Hosts       []string          `msgpack:"hosts,omitempty"`
 	Paths       []string          `msgpack:"paths,omitempty"`
 	Weight      uint64            `msgpack:"weight,omitempty"`
+	Balance     string            `msgpack:"balance,omitempty"` // round-robin or least
 	AppVersion  string            `msgpack:"app_version,omitempty"`
 	Zone        string            `msgpack:"zone,omitempty"`
 	Tags        map[string]string `msgpack:"tags,omitempty"`
@@ -112,6 +113,7 @@ func ParseJoin(f *Frame) (j JoinInfo, err error) {
 		{key: "hosts", read: strs(&j.Hosts)},
 		{key: "paths", read: strs(&j.Paths)},
 		{key: "weight", read: num(&j.Weight)},
+		{key: "balance", read: str(&j.Balance)},
 		{key: "app_version", read: str(&j.AppVersion)},
 		{key: "zone", read: str(&j.Zone)},
 		{key: "tags", read: strMap(&j.Tags)},

@@ -121,6 +121,13 @@ func handler() http.Handler {
 	mux.HandleFunc("/poured", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, poured.Load()) })
 	// Waits for the client to leave.
 	mux.HandleFunc("/wait", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/panic", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("begun") != "" {
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(20 * time.Millisecond) // or the router may find the reset in the same read
+		}
+		panic(r.FormValue("n"))
+	})
 	mux.HandleFunc("/set-cookie", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "session="+r.FormValue("v"))
 	})

@@ -155,6 +155,7 @@ func (r *Router) Streams() StreamTable {
 	}
 	r.pool.mu.Unlock()
 	t.Waiting = len(t.Streams)
+	slices.SortStableFunc(t.Streams, func(a, b StreamStatus) int { return cmp.Compare(b.Age, a.Age) })
 	for _, p := range r.pool.snapshot() {
 		t.Streams = append(t.Streams, p.openStreams()...)
 	}

@@ -1,8 +1,10 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -179,6 +181,9 @@ func (s *stream) fail(id uint64, err error) {
 		return
 	}
 	s.detach()
+	if _, ours := errors.AsType[*failure](err); ours && !s.until.IsZero() && !time.Now().Before(s.until) {
+		err = errLate // the worker watches the deadline too, and our alarm is about to go off
+	}
 	s.err = err
 	s.poke()
 }

@@ -206,6 +206,8 @@ func (x *exchange) fail(err error) (whole bool) {
 	case errors.Is(err, errLeft): // the client, or a handler around this one, has given up
 		x.r.log.Debug("client left", "status", 499, "method", x.s.request.method, "target", x.s.request.target())
 		return false
+	case x.begun && x.version.major == 1 && !x.raw && (x.left == 0 || !x.bodyOK): // the client has it whole, and may have asked again
+		return x.c.finish(frame.Fields{}) == nil
 	case x.begun:
 		level := slog.LevelWarn
 		if ours && f.status < 500 { // the client's doing

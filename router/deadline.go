@@ -67,7 +67,8 @@ func (s *stream) stamp() {
 	if s.until.IsZero() {
 		return
 	}
-	q, left := &s.request, max(time.Until(s.until), time.Millisecond)
+	q, left := &s.request, max(time.Until(s.until), 0)
+	left = (left + time.Millisecond - 1).Truncate(time.Millisecond) // the worker's end comes after ours
 	var text [24]byte
 	if q.grpc || q.grpcTimed {
 		ms, unit := int64(left/time.Millisecond), byte('m')
@@ -77,7 +78,7 @@ func (s *stream) stamp() {
 		q.fields.AddBytes([]byte("grpc-timeout"), append(strconv.AppendInt(text[:0], min(ms, 99_999_999), 10), unit))
 	}
 	if !q.grpc || q.timed {
-		q.fields.AddBytes([]byte("request-timeout"), strconv.AppendFloat(text[:0], left.Truncate(time.Millisecond).Seconds(), 'f', 3, 64))
+		q.fields.AddBytes([]byte("request-timeout"), strconv.AppendFloat(text[:0], left.Seconds(), 'f', 3, 64))
 	}
 }
 

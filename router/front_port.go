@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,8 +62,16 @@ type Port struct {
 	// where that shows only midway. Default: any number.
 	MaxBody int64
 	// MaxConnections is how many there may be at once: one more gets 503, or
-	// over TLS nothing, and is closed. Default DefaultMaxConnections.
+	// over TLS nothing, and is closed. A quarter of them may be shaking hands by
+	// TLS or the PROXY protocol; one more, and the oldest of these is closed.
+	// Default DefaultMaxConnections.
 	MaxConnections int
+	// MaxConnectionsPerAddress is how many of them one address may have, an
+	// IPv6 client's /64 counting as one: one more is refused likewise.
+	// ProxyProtocol's networks and Config.TrustedProxies do not count by their
+	// own address; the client that a PROXY protocol header names does. Default:
+	// any number, since many clients may share one address.
+	MaxConnectionsPerAddress int
 	// ProxyProtocol are the networks whose connections begin with a PROXY
 	// protocol header, version 1 or 2, which says who the client is: it must be
 	// there, within HeadTimeout, and before TLS. Default: none.
@@ -75,25 +84,26 @@ type Port struct {
 // Clients serves clients on one port: HTTP/1.1 by an engine of its own, HTTP/2
 // (in the clear by prior knowledge, or over TLS) by net/http.
 type Clients struct {
-	r       *Router
-	port    Port
-	tls     *tls.Config
-	engine  *http1.Server
-	second  *http.Server              // HTTP/2
-	handed  *handover                 // what second accepts from
-	given   atomic.Pointer[time.Time] // when it got the last one; nil: none
-	log     *slog.Logger
-	open    atomic.Int64 // connections of conns
-	held    atomic.Int64 // connections, HTTP/2's too
-	turned  atomic.Int64 // connections too many that are told so
-	crowded quiet
-	floods  quiet
+	r                          *Router
+	port                       Port
+	tls                        *tls.Config
+	engine                     *http1.Server
+	second                     *http.Server              // HTTP/2
+	handed                     *handover                 // what second accepts from
+	given                      atomic.Pointer[time.Time] // when it got the last one; nil: none
+	log                        *slog.Logger
+	open                       atomic.Int64 // connections of conns
+	held                       tally        // connections, HTTP/2's too
+	shaking                    newcomers    // those within begin
+	turned                     atomic.Int64 // connections too many that are told so
+	crowded, crowdedBy, floods quiet
+
 	conns   sync.WaitGroup
 	serving errgroup.Group
 
-	shaking context.Context // TLS handshakes
-	shake   context.CancelFunc
-	watch   context.CancelFunc
+	beginning context.Context // of what comes before the first request
+	shake     context.CancelFunc
+	watch     context.CancelFunc
 }
 
 // Clients makes what serves clients by p. Shutdown must end it.
@@ -131,12 +141,14 @@ func (r *Router) Clients(p Port) *Clients {
 
 			DisableGeneralOptionsHandler: true, // OPTIONS * is the workers' to answer
 		},
-		handed: &handover{conns: make(chan net.Conn), done: make(chan struct{})},
+		held:    tally{most: p.MaxConnections, mostOf: p.MaxConnectionsPerAddress, exempt: slices.Concat(p.ProxyProtocol, r.cfg.TrustedProxies)},
+		shaking: newcomers{most: partOf(p.MaxConnections, 4)},
+		handed:  &handover{conns: make(chan net.Conn), done: make(chan struct{})},
 	}
 	c.second.Protocols.SetUnencryptedHTTP2(true) // TLS is ours, and what it carries is metered
-	c.second.ConnState = func(_ net.Conn, state http.ConnState) {
+	c.second.ConnState = func(nc net.Conn, state http.ConnState) {
 		if state == http.StateClosed {
-			c.held.Add(-1)
+			c.held.leave(nc.RemoteAddr())
 		}
 	}
 	switch {
@@ -148,7 +160,7 @@ func (r *Router) Clients(p Port) *Clients {
 	}
 	watching, cancel := context.WithCancel(context.Background())
 	c.watch = cancel
-	c.shaking, c.shake = context.WithCancel(context.Background())
+	c.beginning, c.shake = context.WithCancel(context.Background())
 	c.serving.Go(func() error { c.engine.Watch(watching); return nil })
 	c.serving.Go(func() error { _ = c.second.Serve(c.handed); return nil })
 	return c
@@ -157,8 +169,8 @@ func (r *Router) Clients(p Port) *Clients {
 // Serve accepts clients until l closes: then it returns net.ErrClosed.
 func (c *Clients) Serve(l net.Listener) error {
 	return c.r.acceptAll(context.Background(), l, "HTTP port "+l.Addr().String(), func(nc net.Conn) {
-		if n := c.held.Add(1); c.port.MaxConnections > 0 && n > int64(c.port.MaxConnections) {
-			c.turnAway(nc)
+		if why := c.held.enter(nc.RemoteAddr(), false); why != noCrowd {
+			c.turnAway(nc, why)
 			return
 		}
 		c.open.Add(1)
@@ -179,13 +191,15 @@ func (c *Clients) survive(nc net.Conn) {
 }
 
 func (c *Clients) serve(nc net.Conn) {
-	given := false
+	given, addr := false, nc.RemoteAddr()
 	defer func() {
 		if !given {
-			c.held.Add(-1)
+			c.held.leave(addr)
 		}
 	}()
-	if nc = c.begin(nc); nc == nil {
+	nc, ok := c.begin(nc)
+	addr = nc.RemoteAddr()
+	if !ok {
 		return
 	}
 	scheme, subject := "http", ""
@@ -206,13 +220,16 @@ func (c *Clients) serve(nc net.Conn) {
 }
 
 // begin takes what comes before the first request: a PROXY protocol header and
-// TLS's handshake. nil: the connection is over.
-func (c *Clients) begin(nc net.Conn) net.Conn {
+// TLS's handshake. It returns who is counted, and is not ok if that one's
+// connection is over.
+func (c *Clients) begin(nc net.Conn) (_ net.Conn, ok bool) {
 	named := within(c.port.ProxyProtocol, nc.RemoteAddr().String())
 	if !named && c.tls == nil {
-		return nc
+		return nc, true
 	}
-	ctx, done := c.shaking, context.CancelFunc(func() {})
+	here := c.shaking.add(nc)
+	defer c.shaking.known(here)
+	ctx, done := c.beginning, context.CancelFunc(func() {})
 	if c.port.HeadTimeout > 0 {
 		ctx, done = context.WithTimeout(ctx, c.port.HeadTimeout)
 	}
@@ -222,12 +239,16 @@ func (c *Clients) begin(nc net.Conn) net.Conn {
 		if err != nil {
 			c.log.Debug("no PROXY protocol header that can be read", "proxy", nc.RemoteAddr().String(), "err", err)
 			_ = nc.Close()
-			return nil
+			return nc, false
+		}
+		if why := c.held.named(client.RemoteAddr()); why != noCrowd {
+			c.turnAway(client, why)
+			return nc, false
 		}
 		nc = client
 	}
 	if c.tls == nil {
-		return nc
+		return nc, true
 	}
 	t := tls.Server(nc, c.tls)
 	if err := t.HandshakeContext(ctx); err != nil {
@@ -236,9 +257,9 @@ func (c *Clients) begin(nc net.Conn) net.Conn {
 			misdirect(nc)
 		}
 		_ = nc.Close()
-		return nil
+		return nc, false
 	}
-	return t
+	return t, true
 }
 
 // give hands an HTTP/2 connection over.
@@ -287,12 +308,20 @@ const lingeringMost = 1 << 20
 // flood of them costs no more than that.
 const turnedAwayAtOnce = 32
 
-var errCrowded = &failure{503, "too many connections are open", true}
+var (
+	errCrowded          = &failure{503, "too many connections are open", true}
+	errCrowdedByAddress = &failure{503, "too many connections from this address are open", true}
+)
 
 // turnAway closes a connection too many. In the clear, its client reads why.
-func (c *Clients) turnAway(nc net.Conn) {
-	c.held.Add(-1)
-	c.crowded.warn(c.log, "connection refused: there are too many", "most", c.port.MaxConnections)
+func (c *Clients) turnAway(nc net.Conn, why crowding) {
+	words := errCrowded
+	if why == crowdOfAddress {
+		words = errCrowdedByAddress
+		c.crowdedBy.warn(c.log, "connection refused: there are too many from its address", "client", nc.RemoteAddr().String(), "most", c.port.MaxConnectionsPerAddress)
+	} else {
+		c.crowded.warn(c.log, "connection refused: there are too many", "most", c.port.MaxConnections)
+	}
 	if c.tls != nil || c.turned.Load() >= turnedAwayAtOnce {
 		_ = nc.Close()
 		return
@@ -300,7 +329,7 @@ func (c *Clients) turnAway(nc net.Conn) {
 	c.turned.Add(1)
 	c.conns.Go(func() {
 		defer c.turned.Add(-1)
-		lastWords(nc, errCrowded)
+		lastWords(nc, words)
 		_ = nc.Close()
 	})
 }

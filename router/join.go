@@ -11,15 +11,19 @@ import (
 	"github.com/dialmux/dialmux/frame"
 )
 
-// maxParked bounds the connections that are refused and kept: closing them at
-// once would make libzmq dial again seven times a second.
-const maxParked = 256
+const (
+	// maxParked bounds the connections that are refused and kept: closing them at
+	// once would make libzmq dial again seven times a second.
+	maxParked = 256
+	// maxNewcomers bounds those that have neither joined nor been refused.
+	maxNewcomers = 1024
+)
 
 // join takes a native worker's JOIN.
 func (p *peer) join(f *frame.Frame) error {
 	info, err := frame.ParseJoin(f)
 	if err != nil {
-		return p.breach(err)
+		return err
 	}
 	if info.Connection != p.connection {
 		p.r.dropped.Add(1) // meant for an earlier connection: libzmq kept it
@@ -64,6 +68,7 @@ func (r *Router) joinREP(p *peer) {
 // over frame.MaxPayload costs its stream and not the connection.
 func (p *peer) admit() {
 	p.admitted = true
+	p.r.newcomers.known(p.newcomer)
 	if p.rep == rep {
 		p.conn.SetMaxPart(MaxGather)
 	} else {
@@ -82,6 +87,9 @@ func (r *Router) judge(info *frame.JoinInfo) (at []place, code frame.Code, why s
 		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the service %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Service)
 	case r.cfg.Token != "" && !sameToken(info.Token, r.cfg.Token):
 		return nil, http2.ErrCodeInadequateSecurity, "the token is missing or wrong: set the one that the router was started with"
+	}
+	if b := Balance(info.Balance); b != "" && b != RoundRobin && b != Least {
+		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the balance %.140q: %s or %s is right", info.Balance, RoundRobin, Least)
 	}
 	at, err := places(info.Hosts, info.Paths)
 	switch {
@@ -169,6 +177,7 @@ func (p *peer) park(code frame.Code, why string, late bool) {
 	if oldest != nil {
 		_ = oldest.conn.Close()
 	}
+	p.r.newcomers.known(p.newcomer)
 	p.goAway(code, why)
 	p.r.refusals.warn(p.r.log, "worker refused", "addr", p.addr, "kind", p.kind(), "why", why)
 }

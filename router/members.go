@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -53,7 +54,8 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, ok boo
 		q.withdraw(old)
 		q.names[info.Name] = same // which withdraw forgets if that was the only one
 	}
-	p.info, p.slots = info, int(info.Concurrency)
+	p.info, p.slots, p.weight = info, int(info.Concurrency), int(min(max(info.Weight, 1), maxWeight))
+	p.began, p.starts = time.Now(), q.slowStart > 0
 	q.sit(p, at)
 	for i := range before {
 		if at := before[i].at; at.seats == 0 {
@@ -105,6 +107,24 @@ func (q *pool) sit(p *peer, at []place) {
 		}
 		r.seats++
 		p.seats[i] = seat{p: p, at: r}
+		q.rule(r, Balance(p.info.Balance))
+	}
+}
+
+// rule has r balanced as a worker wants, or else the router.
+func (q *pool) rule(r *route, b Balance) {
+	if b == "" {
+		b = cmp.Or(r.balance, q.balance, RoundRobin)
+	}
+	if r.balance == b {
+		return
+	}
+	r.balance = b
+	for i := range r.ready {
+		for _, s := range r.ready[i].all() { // each to its place
+			r.ready[i].remove(s)
+			r.ready[i].add(s, load(b, s.p.busy, s.p.weight), false)
+		}
 	}
 }
 
@@ -207,10 +227,27 @@ func (q *pool) park(p *peer, why string, late bool) (oldest *peer, ok bool) {
 		q.parked = append(q.parked, p)
 	}
 	p.parked = why
-	if len(q.parked) > maxParked {
+	if len(q.parked) > q.maxParked {
 		oldest, q.parked = q.parked[0], q.parked[1:]
 	}
 	return oldest, true
+}
+
+// letGo hangs up if p has no request and shall get none.
+func (p *peer) letGo() {
+	if !p.r.lettingGo.Load() {
+		return
+	}
+	p.r.pool.mu.Lock()
+	idle := p.busy == 0
+	if idle {
+		p.gone = true
+		p.r.pool.unring(p)
+	}
+	p.r.pool.mu.Unlock()
+	if idle {
+		p.conn.CloseAfterFlush(farewell)
+	}
 }
 
 // remove forgets a connection that has ended.
@@ -219,8 +256,10 @@ func (q *pool) remove(p *peer) {
 	defer q.mu.Unlock()
 	q.withdraw(p)
 	p.gone = true
-	if p.pause != nil {
-		p.pause.Stop()
+	for _, timer := range []*time.Timer{p.pause, p.probation} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 	delete(q.peers, p)
 	q.parked = slices.DeleteFunc(q.parked, func(o *peer) bool { return o == p })
@@ -236,6 +275,7 @@ func (q *pool) withdraw(p *peer) {
 	if !p.draining {
 		q.count(p, -1)
 	}
+	q.recover(p)
 	for i := range p.seats {
 		p.seats[i].at.seats--
 	}

@@ -23,7 +23,7 @@ func namesake(t testing.TB, q *pool, instance string) *peer {
 // With a look at each of the others, and at each number, this would not end.
 func TestManyWorkersOfOneName(t *testing.T) {
 	const n = 20_000
-	q := newPool(1, time.Second, time.Hour)
+	q := newPool(&Config{QueueLimit: 1, QueueWait: time.Second, Forget: time.Hour})
 	seen := map[string]bool{}
 	var all []*peer
 	for i := range n {
@@ -63,7 +63,7 @@ func TestManyWorkersOfOneName(t *testing.T) {
 
 // The same process keeps its number, and takes nobody's.
 func TestATakeoverKeepsTheNumber(t *testing.T) {
-	q := newPool(1, time.Second, time.Hour)
+	q := newPool(&Config{QueueLimit: 1, QueueWait: time.Second, Forget: time.Hour})
 	namesake(t, q, "a")
 	b := namesake(t, q, "b")
 	namesake(t, q, "c")
@@ -80,7 +80,7 @@ func TestATakeoverKeepsTheNumber(t *testing.T) {
 
 // The two may happen in one moment: the JOIN comes, and its time is up.
 func TestAWorkerThatHasJoinedIsNotLate(t *testing.T) {
-	q := newPool(1, time.Second, time.Hour)
+	q := newPool(&Config{QueueLimit: 1, QueueWait: time.Second, Forget: time.Hour})
 	p := namesake(t, q, "i")
 	if _, ok := q.park(p, "late", true); ok || q.pick(q.routes.only, anyWorker) != p {
 		t.Error("a worker that had joined was parked for not joining")

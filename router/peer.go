@@ -26,31 +26,40 @@ type peer struct {
 	connection uint64 // WELCOME's
 	key        [8]byte
 	since      time.Time
+	newcomer   *newcomer
 
 	// Owned by the read loop.
 	admitted bool // its JOIN was accepted once: frames count
 	frame    frame.Frame
 	reply    frame.Fields
+	aimless  aimless
+	broken   error // what it broke the protocol by: the rest is not read
 
 	// Guarded by pool.mu.
-	info     frame.JoinInfo
-	arrival  uint64 // as which of all connections it came
-	label    string // its name, told apart: what clients see
-	number   int    // among those of one name
-	seats    []seat
-	service  *service
-	ringed   bool // all seats are
-	joined   bool
-	draining bool
-	parked   string // why it gets no requests
-	passed   bool   // refused a stream just now
-	full     bool   // its queue is
-	gone     bool
-	busy     int
-	slots    int
-	ended    uint64 // streams
-	refusals uint64
-	pause    *time.Timer
+	info      frame.JoinInfo
+	arrival   uint64 // as which of all connections it came
+	label     string // its name, told apart: what clients see
+	number    int    // among those of one name
+	seats     []seat
+	service   *service
+	ringed    bool // all seats are
+	joined    bool
+	draining  bool
+	parked    string // why it gets no requests
+	passed    bool   // refused a stream just now
+	full      bool   // its queue is
+	gone      bool
+	busy      int
+	slots     int
+	weight    int
+	failures  int // answers, in a row
+	aside     bool
+	probation *time.Timer
+	began     time.Time // when it joined
+	starts    bool      // slowly: it does not get its whole share yet
+	ended     uint64    // streams
+	refusals  uint64
+	pause     *time.Timer
 
 	shown atomic.Pointer[string] // label, for readers without pool.mu
 
@@ -71,7 +80,7 @@ type numbered struct {
 
 // free tells whether p can take a request. pool.mu is held.
 func (p *peer) free() bool {
-	return p.joined && !p.draining && p.parked == "" && !p.passed && !p.full && !p.gone && p.busy < p.slots
+	return p.joined && !p.draining && p.parked == "" && !p.passed && !p.full && !p.gone && !p.aside && p.busy < p.slots
 }
 
 // maxParts is one more than a REP worker's reply has, so that one too many is
@@ -81,10 +90,16 @@ const maxParts = 5
 // serve is the life of one connection on the worker port.
 func (r *Router) serve(ctx context.Context, nc net.Conn) {
 	p := &peer{r: r, streams: map[uint64]*stream{}, since: time.Now(), connection: randomConnection()}
+	p.aimless.looked = p.since
 	copy(p.key[:], random(len(p.key)))
+	p.newcomer = r.newcomers.add(nc)
+	defer r.newcomers.known(p.newcomer)
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	conn, err := zmtp.Accept(nc, zmtp.Options{MaxParts: maxParts, OnDrain: p.drained})
 	if !stop() || err != nil {
+		if p.newcomer.closed.Load() {
+			err = errPushedOut
+		}
 		if err != nil && ctx.Err() == nil {
 			r.handshakes.warn(r.log, "worker port: handshake failed", "peer", nc.RemoteAddr(), "err", err)
 		}
@@ -106,9 +121,12 @@ func (r *Router) serve(ctx context.Context, nc net.Conn) {
 	}
 	if r.draining.Load() {
 		p.goAway(http2.ErrCodeNo, "the router drains")
+		p.letGo()
 	}
 	p.lost(conn.Run(p.receive))
 }
+
+var errPushedOut = errors.New("too many connections came after it, and it had not joined yet")
 
 // joinWait is how long a native worker may take to answer WELCOME.
 const joinWait = 5 * time.Second
@@ -192,7 +210,7 @@ func (p *peer) abort(id uint64, code frame.Code, reason string) {
 	if _, unsent := p.conn.Purge(id); unsent {
 		delete(p.streams, id)
 		p.mu.Unlock()
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 		return
 	}
 	p.streams[id] = nil
@@ -238,6 +256,12 @@ func (p *peer) lost(why error) {
 	streams := p.streams
 	p.streams = nil
 	p.mu.Unlock()
+	switch {
+	case p.broken != nil:
+		why = p.broken
+	case p.newcomer.closed.Load():
+		why = errPushedOut
+	}
 	unsent := p.conn.Unsent()
 	fate := errLost
 	if p.rep == rep && !isLoss(why) {
@@ -272,6 +296,22 @@ func isLoss(err error) bool {
 
 // receive takes one message.
 func (p *peer) receive(parts [][]byte) error {
+	if p.broken != nil {
+		return nil
+	}
+	err := p.take(parts)
+	if err == nil && p.aimless.exhausted(p.conn) {
+		p.r.floods.warn(p.r.log, "worker closed: it floods its connection with frames that lead nowhere", "worker", p.name(), "addr", p.addr)
+		err = frame.ConnError{Code: http2.ErrCodeEnhanceYourCalm, Reason: "too many frames that lead nowhere"}
+	}
+	if err != nil {
+		p.breach(err)
+	}
+	p.letGo()
+	return nil
+}
+
+func (p *peer) take(parts [][]byte) error {
 	if p.rep == rep {
 		p.receiveReply(parts)
 		return nil
@@ -282,7 +322,7 @@ func (p *peer) receive(parts [][]byte) error {
 	case 2:
 		payload = parts[1]
 	default:
-		return p.breach(frame.ConnError{Code: http2.ErrCodeProtocol, Reason: fmt.Sprintf("a message of %d parts; head and payload make two", len(parts))})
+		return frame.ConnError{Code: http2.ErrCodeProtocol, Reason: fmt.Sprintf("a message of %d parts; head and payload make two", len(parts))}
 	}
 	f := &p.frame
 	var err error
@@ -290,11 +330,12 @@ func (p *peer) receive(parts [][]byte) error {
 	fault, faulty := errors.AsType[frame.StreamError](err)
 	switch {
 	case err != nil && !faulty:
-		return p.breach(err)
+		return err
 	case f.Type == frame.Join:
+		p.aimless.spend()
 		return p.join(f)
 	case !p.admitted:
-		p.r.dropped.Add(1)
+		p.drop()
 		return nil
 	case faulty:
 		p.receiveFaulty(f, fault)
@@ -306,19 +347,31 @@ func (p *peer) receive(parts [][]byte) error {
 	case frame.RSTStream:
 		p.receiveReset(f)
 	case frame.WindowUpdate:
+		p.aimless.spend()
 		p.receiveCredit(f)
 	case frame.GoAway:
+		p.aimless.spend()
 		p.receiveGoAway(f)
+	default: // types of the future are passed over
+		p.aimless.spend()
 	}
-	return nil // types of the future are passed over
+	return nil
 }
 
-// breach ends the connection for what came over it.
-func (p *peer) breach(err error) error {
+// drop counts a frame that means nothing here.
+func (p *peer) drop() {
+	p.r.dropped.Add(1)
+	p.aimless.spend()
+}
+
+// breach ends the connection for what came over it, once the worker has been
+// told why.
+func (p *peer) breach(err error) {
+	p.broken = fmt.Errorf("worker broke the protocol: %w", err)
 	if ce, ok := errors.AsType[frame.ConnError](err); ok {
 		p.goAway(ce.Code, ce.Reason)
 	}
-	return fmt.Errorf("worker broke the protocol: %w", err)
+	p.conn.CloseAfterFlush(farewell)
 }
 
 // find looks a stream up, and forgets it if this frame is its last.
@@ -327,7 +380,7 @@ func (p *peer) find(id uint64, last bool) (s *stream, open bool) {
 	defer p.mu.Unlock()
 	s, open = p.streams[id]
 	if !open {
-		p.r.dropped.Add(1)
+		p.drop()
 	} else if last {
 		delete(p.streams, id)
 	}
@@ -336,18 +389,23 @@ func (p *peer) find(id uint64, last bool) (s *stream, open bool) {
 
 func (p *peer) receiveStream(f *frame.Frame) {
 	s, open := p.find(f.Stream, f.End())
-	if !open {
+	switch {
+	case !open:
 		return
+	case !f.End() && (s == nil || f.Type == frame.Data && len(f.Payload) == 0):
+		p.aimless.spend()
 	}
+	good := s != nil
 	if s != nil {
 		p.r.memory.relieve()
 		if err := s.arrive(f.Stream, f); err != nil {
+			good = false
 			se, _ := errors.AsType[frame.StreamError](err)
 			p.blame(s, se)
 		}
 	}
 	if f.End() {
-		p.r.pool.release(p)
+		p.r.pool.release(p, good)
 	}
 }
 
@@ -360,7 +418,7 @@ func (p *peer) receiveFaulty(f *frame.Frame, fault frame.StreamError) {
 		p.blame(s, fault)
 	}
 	if open && last {
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 	}
 }
 
@@ -369,6 +427,7 @@ func (p *peer) receiveFaulty(f *frame.Frame, fault frame.StreamError) {
 func (p *peer) blame(s *stream, e frame.StreamError) {
 	p.r.log.Warn("worker broke the protocol on a stream", "worker", p.name(), "stream", e.Stream, "code", e.Code, "what", e.Reason)
 	s.fail(e.Stream, errBroken)
+	p.r.pool.failed(p)
 	p.abort(e.Stream, e.Code, e.Reason)
 }
 
@@ -390,12 +449,15 @@ func (p *peer) receiveReset(f *frame.Frame) {
 			err = errLost
 		}
 		s.fail(f.Stream, err)
+		if !refused {
+			p.r.pool.failed(p)
+		}
 	}
 	switch {
 	case refused:
 		p.r.pool.refused(p)
 	case !lost:
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 	}
 }
 
@@ -427,7 +489,7 @@ func (p *peer) receiveGoAway(f *frame.Frame) {
 		if s != nil {
 			s.fail(id, errMoved)
 		}
-		p.r.pool.release(p)
+		p.r.pool.release(p, false)
 	}
 	if !first && len(moved) == 0 {
 		return

@@ -17,7 +17,7 @@ var everything = []place{{}}
 // crowd is a pool of n workers with one slot each; all but ready of them are
 // busy.
 func crowd(n, ready int) *pool {
-	q := newPool(DefaultQueueLimit, time.Second, time.Hour)
+	q := newPool(&Config{QueueLimit: DefaultQueueLimit, QueueWait: time.Second, Forget: time.Hour})
 	for i := range n {
 		p := &peer{conn: new(zmtp.Conn)}
 		q.add(p)
@@ -39,7 +39,7 @@ func TestAPickAllocatesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			q.release(p)
+			q.release(p, true)
 		}); got != 0 {
 			t.Errorf("%d workers: %v allocations a pick", n, got)
 		}
@@ -52,17 +52,17 @@ func TestBusyWorkersAreNotInTheRing(t *testing.T) {
 	q := crowd(1000, 1)
 	for range 10 {
 		steps := 0
-		for s := q.routes.only.ready[native].head; s != nil; s = s.after {
+		for s := q.routes.only.ready[native].head(); s != nil; s = s.after {
 			steps++
 		}
 		if steps != 1 {
 			t.Fatalf("the ring has %d workers, 1 is ready", steps)
 		}
 		p := q.pick(q.routes.only, anyWorker)
-		if p == nil || q.routes.only.ready[native].head != nil {
+		if p == nil || q.routes.only.ready[native].head() != nil {
 			t.Fatal("the one ready worker was not picked, or stays in the ring")
 		}
-		q.release(p)
+		q.release(p, true)
 	}
 }
 
@@ -77,7 +77,7 @@ func BenchmarkPick(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				q.release(p)
+				q.release(p, true)
 			}
 		})
 	}

@@ -18,10 +18,13 @@ import (
 // Streams that a REP worker may serve are told apart from those that only
 // native workers may, by one list each; tickets put two lists in one order.
 type pool struct {
-	limit  int
-	wait   time.Duration // that a request may, at most
-	forget time.Duration
-	born   time.Time
+	limit     int
+	maxParked int
+	balance   Balance       // of routes whose workers want no other
+	slowStart time.Duration // until a worker gets its whole share
+	wait      time.Duration // that a request may, at most
+	forget    time.Duration
+	born      time.Time
 
 	mu        sync.Mutex
 	ticket    uint64
@@ -47,9 +50,10 @@ const (
 	nativeOnly = 1
 )
 
-func newPool(limit int, wait, forget time.Duration) *pool {
+func newPool(cfg *Config) *pool {
 	return &pool{
-		limit: limit, wait: wait, forget: forget, born: time.Now(),
+		limit: cfg.QueueLimit, maxParked: maxParked, wait: cfg.QueueWait, forget: cfg.Forget, born: time.Now(),
+		balance: cfg.Balance, slowStart: cfg.SlowStart,
 		routes: newRoutes(), services: map[string]*service{}, nowhere: &route{service: new(service)},
 		gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{},
 	}
@@ -194,39 +198,87 @@ func (q *pool) serviceOf(s *stream) string {
 // the back. nil: nobody is ready.
 func (q *pool) pick(at *route, only int) *peer {
 	for {
-		s := at.ready[native].head
-		if r := at.ready[rep].head; only == anyWorker && r != nil && (s == nil || r.ticket < s.ticket) {
+		s := at.ready[native].head()
+		if r := at.ready[rep].head(); only == anyWorker && r != nil && (s == nil || r.load < s.load || r.load == s.load && r.ticket < s.ticket) {
 			s = r
 		}
 		if s == nil {
 			return nil
 		}
 		p := s.p
+		if p.starts && q.starting(s) {
+			continue
+		}
 		if p.conn.Full() && p.conn.AwaitDrain(p.conn.Gen()) {
 			p.full = true // until its writer has taken the queue
 			q.unring(p)
 			continue
 		}
 		p.busy++
-		if !p.free() {
+		s.turns++
+		switch {
+		case !p.free():
 			q.unring(p)
-			return p
+		case at.balance == Least || s.turns >= p.weight:
+			q.pass(s)
 		}
-		at.ready[p.rep].remove(s)
-		q.ticket++
-		s.ticket = q.ticket
-		at.ready[p.rep].pushBack(s)
+		q.weigh(p)
 		return p
 	}
 }
 
+// pass ends the turn of s.
+func (q *pool) pass(s *seat) {
+	ring := &s.at.ready[s.p.rep]
+	ring.remove(s)
+	q.ticket++
+	s.ticket, s.turns = q.ticket, 0
+	ring.add(s, s.load, false)
+}
+
+// weigh puts p where it belongs in rings that go by load, since what runs on it
+// has changed.
+func (q *pool) weigh(p *peer) {
+	if !p.ringed {
+		return
+	}
+	for i := range p.seats {
+		s := &p.seats[i]
+		if now := load(s.at.balance, p.busy, p.weight); now != s.load {
+			ring := &s.at.ready[p.rep]
+			ring.remove(s)
+			ring.add(s, now, false)
+		}
+	}
+}
+
+// starting lets the turn of a fresh worker pass if it is not to have a whole
+// share yet, and others are ready.
+func (q *pool) starting(s *seat) bool {
+	part := grown(time.Since(s.p.began), q.slowStart)
+	if part == 1 {
+		s.p.starts = false
+		return false
+	}
+	if s.credit += part; s.credit >= 1 || s.before == nil && s.after == nil {
+		s.credit = max(s.credit-1, 0)
+		return false
+	}
+	q.pass(s)
+	return true
+}
+
 // release gives a slot back: the worker has ended the stream, or never heard
-// of it.
-func (q *pool) release(p *peer) {
+// of it. good: it has answered as it should.
+func (q *pool) release(p *peer, good bool) {
 	q.mu.Lock()
+	if good {
+		p.failures = 0
+	}
 	p.busy--
 	p.ended++
 	p.passed = false
+	q.weigh(p)
 	q.offer(p)
 	q.mu.Unlock()
 }
@@ -237,12 +289,14 @@ func (q *pool) unpick(p *peer, at *route) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.busy--
+	q.weigh(p)
 	q.offer(p)
 	for i := range p.seats {
 		if s := &p.seats[i]; s.at == at && p.ringed {
 			ring := &at.ready[p.rep]
 			ring.remove(s)
-			ring.pushFront(s)
+			ring.add(s, s.load, true)
+			s.turns = max(s.turns-1, 0)
 			if n := s.after; n != nil {
 				s.ticket = n.ticket - 1
 			}
@@ -270,7 +324,7 @@ func (q *pool) refused(p *peer) {
 	defer q.mu.Unlock()
 	p.busy--
 	p.refusals++
-	q.pass(p)
+	q.passOver(p)
 }
 
 // lost does the same for a stream that p lost with what it answers from.
@@ -279,10 +333,10 @@ func (q *pool) lost(p *peer) {
 	defer q.mu.Unlock()
 	p.busy--
 	p.ended++
-	q.pass(p)
+	q.passOver(p)
 }
 
-func (q *pool) pass(p *peer) {
+func (q *pool) passOver(p *peer) {
 	p.passed = true
 	q.unring(p)
 	if p.pause == nil {
@@ -323,6 +377,7 @@ func (q *pool) offer(p *peer) {
 		q.leave(s)
 		q.pace.count()
 		p.busy++
+		q.weigh(p)
 		s.granted = p
 		s.poke()
 	}
@@ -355,8 +410,8 @@ func (q *pool) ring(p *peer) {
 	for i := range p.seats {
 		s := &p.seats[i]
 		q.ticket++
-		s.ticket = q.ticket
-		s.at.ready[p.rep].pushBack(s)
+		s.ticket, s.turns = q.ticket, 0
+		s.at.ready[p.rep].add(s, load(s.at.balance, p.busy, p.weight), false)
 	}
 }
 

@@ -31,7 +31,7 @@ func (f *failure) kind() string {
 	switch {
 	case f == errBroken:
 		return "http_protocol_error"
-	case f == errQueueFull, f == errBusy, f == errCrowded, f == errMemory:
+	case f == errQueueFull, f == errBusy, f == errCrowded, f == errCrowdedByAddress, f == errMemory:
 		return "connection_limit_reached"
 	case f == errNoRoute:
 		return "destination_not_found"

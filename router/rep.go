@@ -28,7 +28,7 @@ func (p *peer) tag(id uint64) (tag [16]byte) {
 // running is dropped, and the worker stays busy.
 func (p *peer) receiveReply(parts [][]byte) {
 	if len(parts) == 0 || len(parts[0]) != 16 || [8]byte(parts[0]) != p.key {
-		p.r.dropped.Add(1)
+		p.drop()
 		return
 	}
 	id := binary.BigEndian.Uint64(parts[0][8:])
@@ -36,25 +36,27 @@ func (p *peer) receiveReply(parts [][]byte) {
 	if !open {
 		return
 	}
-	if s != nil {
-		p.answer(s, id, parts)
+	good := s != nil && p.answer(s, id, parts)
+	if s != nil && !good {
+		p.r.pool.failed(p)
 	}
-	p.r.pool.release(p)
+	p.r.pool.release(p, good)
 }
 
-func (p *peer) answer(s *stream, id uint64, parts [][]byte) {
+func (p *peer) answer(s *stream, id uint64, parts [][]byte) (good bool) {
 	if len(parts) != 4 || len(parts[1]) != 0 {
 		p.r.log.Warn("REP worker's reply wants two parts, head and body", "worker", p.name(), "parts", max(len(parts)-2, 0))
 		s.fail(id, errBroken)
-		return
+		return false
 	}
 	p.reply.Reset()
 	status, err := frame.ParseRepReply(parts[2], &p.reply)
 	if err != nil || status < 200 || status > 599 {
 		p.r.log.Warn("REP worker's reply: its head wants to be empty or a map of status (200 to 599) and headers", "worker", p.name(), "status", status, "err", err)
 		s.fail(id, errBroken)
-		return
+		return false
 	}
 	p.r.memory.relieve()
 	s.arriveReply(id, int(status), p.reply, parts[3])
+	return true
 }

@@ -40,6 +40,8 @@ const (
 	DefaultMaxRequests = 16384
 	// DefaultResponseTimeout is how long a worker may take to begin its answer.
 	DefaultResponseTimeout = 60 * time.Second
+	// DefaultMaxWorkers is how many connections the worker port may have.
+	DefaultMaxWorkers = 4096
 	// MaxConcurrency caps the concurrency that a worker announces.
 	MaxConcurrency = 1024
 	// DefaultMaxMemory is what bodies may take in all, in bytes, beyond what any
@@ -55,7 +57,7 @@ type Config struct {
 	// ipc:///path. Default: DefaultWorkers. Ignored with Listeners.
 	Workers []string
 	// Listeners take the place of Workers: Run accepts workers there, and
-	// closes them.
+	// closes them. One that closes once the router drains ends nothing else.
 	Listeners []net.Listener
 	// Token is what workers must show, in JOIN or as their PLAIN password.
 	// Empty: any worker may join, so a worker port that others can reach wants
@@ -63,12 +65,28 @@ type Config struct {
 	Token string
 	// InsecureWorkers allows worker endpoints beyond loopback without a Token.
 	InsecureWorkers bool
+	// MaxWorkers is how many connections the worker port may have at once. A
+	// quarter of them, 1,024 at most, may be of newcomers that have yet to join,
+	// half of that from one address (an IPv6 host's /64 counting as one), and
+	// another quarter, 256 at most, may be refused workers that are kept: with one too
+	// many of either, the oldest is closed. If the port is full, a newcomer is
+	// let in at the expense of the oldest other one, or closed at once if
+	// there is none. Default DefaultMaxWorkers; below 0: no limit.
+	MaxWorkers int
+	// MaxWorkersPerAddress is the same of one address. Default: any number.
+	MaxWorkersPerAddress int
 	// QueueLimit is how many requests may wait for a worker. Default
 	// DefaultQueueLimit; below 0: none waits, each gets 503 at once.
 	QueueLimit int
 	// QueueWait is how long a request may wait before its 503. Default
 	// DefaultQueueWait.
 	QueueWait time.Duration
+	// Balance is how a worker is chosen where none has announced a way. Default
+	// RoundRobin.
+	Balance Balance
+	// SlowStart is how long a worker that has just joined gets less than its
+	// share, from a tenth up. Default: it has all of it at once.
+	SlowStart time.Duration
 	// Forget is how long a service counts whose last worker has gone: requests
 	// for it wait, and then get 503. After that they get 404, as for what no worker
 	// has announced. Default DefaultForget.
@@ -122,7 +140,10 @@ type Router struct {
 	spares  sync.Pool // streams whose requests are over
 	peers   sync.WaitGroup
 
-	handshakes, refusals, unserved quiet
+	visitors  tally     // connections on the worker port
+	newcomers newcomers // those that have neither joined nor been refused
+
+	handshakes, refusals, crowds, floods, unserved quiet
 
 	dropped  atomic.Uint64 // frames for streams that were not open
 	active   atomic.Int64  // requests that a front serves
@@ -130,6 +151,8 @@ type Router struct {
 	idle     chan struct{} // woken when active falls to 0
 	beats    atomic.Uint64 // of watch
 	draining atomic.Bool
+
+	lettingGo atomic.Bool
 }
 
 // New checks cfg and makes a Router. Nothing is bound yet.
@@ -143,6 +166,9 @@ func New(cfg Config) (*Router, error) {
 	if cfg.QueueWait <= 0 {
 		cfg.QueueWait = DefaultQueueWait
 	}
+	if cfg.Balance != "" && cfg.Balance != RoundRobin && cfg.Balance != Least {
+		return nil, fmt.Errorf("balance %q: %s or %s is right", cfg.Balance, RoundRobin, Least)
+	}
 	if cfg.Forget <= 0 {
 		cfg.Forget = DefaultForget
 	}
@@ -151,6 +177,9 @@ func New(cfg Config) (*Router, error) {
 	}
 	if cfg.MaxRequests == 0 {
 		cfg.MaxRequests = DefaultMaxRequests
+	}
+	if cfg.MaxWorkers == 0 {
+		cfg.MaxWorkers = DefaultMaxWorkers
 	}
 	if cfg.ResponseTimeout == 0 {
 		cfg.ResponseTimeout = DefaultResponseTimeout
@@ -185,8 +214,15 @@ func New(cfg Config) (*Router, error) {
 		cfg:  cfg,
 		log:  cfg.Logger,
 		id:   "r-" + hex.EncodeToString(random(4)),
-		pool: newPool(cfg.QueueLimit, cfg.QueueWait, cfg.Forget),
+		pool: newPool(&cfg),
 		idle: make(chan struct{}, 1),
+
+		visitors:  tally{most: cfg.MaxWorkers, mostOf: cfg.MaxWorkersPerAddress},
+		newcomers: newcomers{most: maxNewcomers, mostOf: maxNewcomers / 2},
+	}
+	if most := partOf(cfg.MaxWorkers, 4); most > 0 {
+		r.newcomers.most, r.newcomers.mostOf = min(most, maxNewcomers), min(max(most/2, 4), maxNewcomers/2)
+		r.pool.maxParked = min(most, maxParked)
 	}
 	r.streams.Store(uint64(time.Now().UnixMicro()))
 	r.memory.init(cfg.MaxMemory)
@@ -246,6 +282,16 @@ func (r *Router) Drain() {
 	}
 }
 
+// LetGo hangs up on workers that have no request, and on the others when they
+// have none any more, so that they dial whoever listens in this router's place.
+// Call it once no new request can come.
+func (r *Router) LetGo() {
+	r.lettingGo.Store(true)
+	for _, p := range r.pool.snapshot() {
+		p.letGo()
+	}
+}
+
 // awaitIdle waits until no front serves a request, at most Config.Drain.
 func (r *Router) awaitIdle() {
 	limit := time.NewTimer(max(r.cfg.Drain, 0))
@@ -266,30 +312,66 @@ func (r *Router) awaitIdle() {
 // goroutine of r.peers.
 func (r *Router) accept(ctx context.Context, l net.Listener) error {
 	err := r.acceptAll(ctx, l, "worker port "+zmtp.Bound(l), func(nc net.Conn) {
-		r.peers.Go(func() { r.serve(ctx, nc) })
+		if r.letIn(nc) {
+			r.peers.Go(func() {
+				defer r.visitors.leave(nc.RemoteAddr())
+				r.serve(ctx, nc)
+			})
+		}
 	})
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || r.draining.Load() {
 		return nil
 	}
 	return err
 }
 
-// acceptAll takes connections until the listener closes or ctx ends.
+// letIn lets a connection in, unless it is one too many and no newcomer can
+// make room.
+func (r *Router) letIn(nc net.Conn) bool {
+	why := r.visitors.enter(nc.RemoteAddr(), false)
+	if why == noCrowd {
+		return true
+	}
+	if r.newcomers.makeRoom(why, nc.RemoteAddr()) {
+		r.visitors.enter(nc.RemoteAddr(), true)
+		return true
+	}
+	_ = nc.Close()
+	most, limit := r.cfg.MaxWorkers, "--max-workers"
+	if why == crowdOfAddress {
+		most, limit = r.cfg.MaxWorkersPerAddress, "--max-workers-per-address"
+	}
+	r.crowds.warn(r.log, "worker port: connection refused, there are too many", "peer", nc.RemoteAddr().String(), "most", most, "limit", limit)
+	return false
+}
+
+// recovered is how long accepting must have worked before another failure is
+// news.
+const recovered = 5 * time.Second
+
+// acceptAll takes connections until the listener closes or ctx ends. What
+// keeps failing is logged once.
 func (r *Router) acceptAll(ctx context.Context, l net.Listener, name string, take func(net.Conn)) error {
+	var failed time.Time // when it last did, in the time that is being logged; zero: it works
 	for pause := time.Duration(0); ; {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
 			pause = 0
+			if !failed.IsZero() && time.Since(failed) >= recovered {
+				failed = time.Time{}
+				r.log.Info("accepting again", "port", name)
+			}
 			take(nc)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("%s: %w", name, err)
 		default: // out of descriptors, for one: others may end
-			if pause == 0 {
+			if failed.IsZero() {
 				r.log.Error("cannot accept; trying on", "port", name, "err", err)
 			}
+			failed = time.Now()
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			select {
 			case <-time.After(pause):

@@ -24,10 +24,12 @@ type route struct {
 	path    string // prefix without a slash at its end; "": any
 	service *service
 
-	ready         [2]list[seat, *seat]     // by peer.rep
+	balance       Balance                  // as who announced it last wanted
+	ready         [2]ring                  // by peer.rep
 	room          [2]list[stream, *stream] // by stream.only, oldest first
 	natives, reps int                      // joined and not draining
 	seats         int
+	aside         int  // workers that are set aside
 	gone          bool // nobody announces it any more: who waits looks anew
 }
 
@@ -37,6 +39,9 @@ type seat struct {
 	p      *peer
 	at     *route
 	ticket uint64
+	load   int     // in the ring
+	turns  int     // that it has had in a row
+	credit float64 // of a turn, while it starts slowly
 }
 
 // routes finds the route of a request: by host, an exact one before the longest

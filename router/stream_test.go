@@ -40,9 +40,31 @@ func TestABodyThatBreaksOffIsNotForgottenByASecondTry(t *testing.T) {
 	}
 }
 
+// The worker's end may be heard before the alarm goes off.
+func TestAWorkerThatGivesUpBeforeTheAlarm(t *testing.T) {
+	r, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		until time.Time
+		want  error
+	}{
+		"overdue":      {time.Now().Add(-time.Second), errLate},
+		"in good time": {time.Now().Add(time.Hour), errBroken},
+		"no deadline":  {time.Time{}, errBroken},
+	} {
+		s := r.newStream()
+		s.id, s.until = 7, tc.until
+		if s.fail(7, errBroken); !errors.Is(s.err, tc.want) {
+			t.Errorf("%s: %v, want %v", name, s.err, tc.want)
+		}
+	}
+}
+
 // What a connection had still said when another took over from it comes late.
 func TestAConnectionThatWasTakenOverDoesNotComeBack(t *testing.T) {
-	q := newPool(1, time.Second, time.Hour)
+	q := newPool(&Config{QueueLimit: 1, QueueWait: time.Second, Forget: time.Hour})
 	info := frame.JoinInfo{Name: "w1", Instance: "i"}
 	a, b := &peer{conn: new(zmtp.Conn)}, &peer{conn: new(zmtp.Conn)}
 	q.add(a)

@@ -317,9 +317,9 @@ func (s *stream) widen() {
 	u := &s.upload
 	want := s.request.length
 	if want < 0 {
-		want = MaxGather + 1 // one more than allowed shows that it is too much
+		want = MaxGather
 	}
-	u.limit = max(u.limit, int(want))
+	u.limit = max(u.limit, int(want)+1) // one more: HTTP/2 tells the end behind the last byte, and too much shows
 	u.waits = false
 	u.poke()
 }

@@ -48,6 +48,7 @@ func (p *peer) expire() {
 	for _, o := range open {
 		if o.s.expire(p, o.id) {
 			p.r.log.Warn("worker did not begin its answer in time", "worker", p.name(), "stream", o.id, "limit", p.r.cfg.ResponseTimeout.String())
+			p.r.pool.failed(p)
 			p.abort(o.id, http2.ErrCodeCancel, errNoAnswer.reason)
 		}
 	}

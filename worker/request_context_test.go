@@ -125,14 +125,14 @@ func TestContextWithADeadlineIsAsAnyOther(t *testing.T) {
 					if until, ok := lazy.Deadline(); !ok || !until.Equal(at) {
 						t.Errorf("%s: deadline %v %v", when, until, ok)
 					}
-					if lazy.Err() != actual.Err() {
+					if !errors.Is(lazy.Err(), actual.Err()) {
 						t.Errorf("%s: Err is %v, want %v", when, lazy.Err(), actual.Err())
 					}
 					if tc.first != when && tc.first != "" {
 						return
 					}
 					tc.first = ""
-					if context.Cause(lazy) != context.Cause(actual) {
+					if !errors.Is(context.Cause(lazy), context.Cause(actual)) {
 						t.Errorf("%s: the cause is %v, want %v", when, context.Cause(lazy), context.Cause(actual))
 					}
 				}

@@ -82,7 +82,8 @@ type Worker struct {
 	Zone       string
 	Hosts      []string
 	Paths      []string
-	Weight     int
+	Weight     int    // of turns, or of requests at once, against other workers'; up to 100
+	Balance    string // how workers of the same host and path are chosen: "round-robin" or "least"; default: as the router says
 	Tags       map[string]string
 
 	// OnJoin is called each time a link has told its router who this worker is, with the router's endpoint. It must not block. Default: nothing.
@@ -197,6 +198,7 @@ func (w *Worker) join(instance string) (frame.JoinInfo, error) {
 		Hosts:       w.Hosts,
 		Paths:       w.Paths,
 		Weight:      uint64(w.Weight),
+		Balance:     w.Balance,
 		AppVersion:  w.AppVersion,
 		Zone:        w.Zone,
 		Tags:        w.Tags,

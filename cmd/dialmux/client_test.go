@@ -110,7 +110,7 @@ func (l *load) end() {
 func (l *load) awaitServed(n int64) {
 	l.t.Helper()
 	until := l.served.Load() + n
-	eventually(l.t, "answers under load", func() bool { return l.served.Load() >= until })
+	eventually(l.t, "answers under load", func() bool { return l.served.Load() >= until || l.t.Failed() })
 }
 
 func (l *load) run(i int) {

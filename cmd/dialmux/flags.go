@@ -30,6 +30,7 @@ type settings struct {
 	tokenFile string
 	router    router.Config
 	log       logging
+	inherited inherited
 }
 
 // tlsFiles are named by flags.
@@ -51,6 +52,8 @@ func (s *settings) flags(level string) []cli.Flag {
 		list("proxy-protocol", "want a PROXY protocol header, version 1 or 2, at the start of connections from these proxies, each an address or a `CIDR` (may be repeated; default: from nobody)",
 			&p.ProxyProtocol, nil, parsePrefix),
 		flag("max-connections", "let this `NUMBER` of connections be open, then answer 503 (over TLS: just close); 0: any", &p.MaxConnections, router.DefaultMaxConnections, parseCount),
+		flag("max-connections-per-address", "let this `NUMBER` of them come from one address, an IPv6 /64 counting as one, and trusted proxies not at all; 0: any (default: 0)",
+			&p.MaxConnectionsPerAddress, 0, parseCount),
 		flag("max-requests", "let this `NUMBER` of requests run or wait at once, then answer 503; 0: any", &c.MaxRequests, router.DefaultMaxRequests, parseCount),
 		flag("max-memory", "let bodies that wait for slow clients, or are gathered for REP workers, take this number of `BYTES` in all beyond 68KiB each, then break off the slowest, or answer 503", &c.MaxMemory, router.DefaultMaxMemory, parseMemory),
 		flag("max-header", "let a request's head have this number of `BYTES`, at most 64KiB, then answer 431", &p.MaxHeader, router.DefaultMaxHeader, parseHeadSize),
@@ -65,6 +68,8 @@ func (s *settings) flags(level string) []cli.Flag {
 		list("upgrade", "let clients upgrade to this protocol `NAME` (may be repeated; empty: to none)", &c.Upgrades, []string{"websocket"}, anything),
 		list("workers", "let workers dial in at this `ENDPOINT`: tcp://host:port, tcp://*:port or ipc:///path (may be repeated)",
 			&c.Workers, []string{router.DefaultWorkers}, parseEndpoint),
+		flag("max-workers", "let the worker port have this `NUMBER` of connections; 0: any", &c.MaxWorkers, router.DefaultMaxWorkers, parseCount),
+		flag("max-workers-per-address", "let this `NUMBER` of them come from one address, an IPv6 /64 counting as one; 0: any (default: 0)", &c.MaxWorkersPerAddress, 0, parseCount),
 		flag("admin", "serve /healthz, /readyz, /workers and /streams at this `ADDRESS`; empty: nowhere", &s.admin, "127.0.0.1:9901", parseAdmin),
 		flag("insecure-admin", "open the admin port beyond loopback: who reaches it can read the names of workers and the paths that are asked for", &s.insecure, false, parseBool),
 		flag("token", "let only workers join that show this `TOKEN` (others can read a command line: --token-file is safer)", &c.Token, "", anything),
@@ -72,6 +77,8 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("insecure-workers", "open worker ports beyond loopback without a token: who reaches them gets requests", &c.InsecureWorkers, false, parseBool),
 		flag("queue-limit", "let this `NUMBER` of requests wait for a worker; 0: none", &c.QueueLimit, router.DefaultQueueLimit, parseCount),
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
+		flag("balance", "choose among ready workers by this `POLICY`, where they announce none: round-robin, or least (the fewest requests against their weight)", &c.Balance, router.RoundRobin, parseBalance),
+		flag("slow-start", "give a worker that has just joined less than its share for this `DURATION`; 0: at once (default: 0)", &c.SlowStart, 0, parseDuration),
 		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
 		flag("hide-worker", "leave the Dialmux-Worker field out of responses", &c.HideWorker, false, parseBool),
@@ -104,7 +111,7 @@ func (s *settings) finish(cmd *cli.Command) error {
 	for _, limit := range []*time.Duration{&p.HeadTimeout, &p.IdleTimeout, &p.BodyTimeout, &p.WriteTimeout, &c.ResponseTimeout, &c.Drain} {
 		noLimit(limit)
 	}
-	for _, limit := range []*int{&p.MaxConnections, &c.MaxRequests, &c.QueueLimit} {
+	for _, limit := range []*int{&p.MaxConnections, &c.MaxRequests, &c.MaxWorkers, &c.QueueLimit} {
 		noLimit(limit)
 	}
 	if len(c.Upgrades) == 1 && c.Upgrades[0] == "" {
@@ -235,6 +242,13 @@ func parseDuration(s string) (time.Duration, error) {
 		return 0, errors.New("want a duration such as 500ms, 30s or 1m30s")
 	}
 	return d, nil
+}
+
+func parseBalance(s string) (router.Balance, error) {
+	if b := router.Balance(s); b == router.RoundRobin || b == router.Least {
+		return b, nil
+	}
+	return "", errors.New("want round-robin or least")
 }
 
 func parseForget(s string) (time.Duration, error) {

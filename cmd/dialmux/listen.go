@@ -46,6 +46,9 @@ const (
 type listener struct {
 	*net.TCPListener
 	clients *router.Clients
+	// shared says that a service manager keeps the port open: who waits there
+	// is for the next process.
+	shared bool
 	// farewell is how long an idle connection is kept while the port drains: its
 	// next request may be on the way.
 	farewell time.Duration
@@ -56,6 +59,21 @@ type listener struct {
 
 func newListener(l *net.TCPListener, c *router.Clients) *listener {
 	return &listener{TCPListener: l, clients: c, farewell: 500 * time.Millisecond, ended: make(chan struct{})}
+}
+
+// listen makes a listener of a socket that was inherited, or else binds what
+// flag says.
+func listen(inherited *net.TCPListener, address, flag string, clients func() *router.Clients) (*listener, error) {
+	at := inherited
+	if at == nil {
+		var err error
+		if at, err = bind(address, flag); err != nil {
+			return nil, err
+		}
+	}
+	l := newListener(at, clients())
+	l.shared = inherited != nil
+	return l, nil
 }
 
 // serve returns nil once drain ended it.
@@ -71,6 +89,10 @@ func (l *listener) serve() error {
 func (l *listener) Accept() (net.Conn, error) {
 	var last time.Time
 	if giveUp := l.closing.Load(); giveUp != nil {
+		if l.shared {
+			_ = l.Close()
+			return nil, net.ErrClosed
+		}
 		if last = time.Now().Add(lastCall); last.After(*giveUp) {
 			last = *giveUp
 		}
@@ -89,13 +111,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-// drain takes what the kernel has accepted, closes the port, and returns when
-// every connection has ended: after its request, or after its farewell. When
+// drain takes what the kernel has accepted (unless the port is shared), closes
+// the port, and returns when every connection has ended: after its request, or after its farewell. When
 // ctx ends, it cuts those off that are left, and returns how many requests that
 // were.
 func (l *listener) drain(ctx context.Context) (cut int) {
 	giveUp := time.Now().Add(lastCalls)
-	if refuseMore(l.TCPListener) == nil {
+	if !l.shared && refuseMore(l.TCPListener) == nil {
 		giveUp = giveUp.Add(time.Hour) // what waits has an end
 	}
 	l.closing.Store(&giveUp)

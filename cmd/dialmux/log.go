@@ -26,7 +26,7 @@ func (l logging) logger(f *os.File) *slog.Logger {
 	_ = level.UnmarshalText([]byte(l.level)) // parseLevel has seen it
 	tty := isTerminal(f)
 	if l.format == "json" || l.format == "auto" && !tty {
-		return slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: level, ReplaceAttr: escapeJSON}))
 	}
 	return slog.New(textHandler(f, level, tty && os.Getenv("NO_COLOR") == ""))
 }
@@ -36,11 +36,33 @@ func textHandler(w io.Writer, level slog.Level, colours bool) slog.Handler {
 }
 
 // escape shows ESC where tint would let it act on the terminal: clients and
-// workers choose some of what is logged. Everything else tint quotes.
+// workers choose some of what is logged. Everything else tint quotes, and then
+// takes the four characters \x1b, which anybody may write, for an ESC of its own.
 func escape(_ []string, a slog.Attr) slog.Attr {
+	return replaced(a, func(s string) bool { return strings.Contains(s, "\x1b") || strings.Contains(s, `\x1b`) },
+		strings.NewReplacer("\x1b", "\u241b", `\x1b`, "\u241b").Replace)
+}
+
+// escapeJSON takes out what encoding/json lets through and some terminals
+// obey: the control characters from 0x7f on.
+func escapeJSON(_ []string, a slog.Attr) slog.Attr {
+	return replaced(a, func(s string) bool { return strings.ContainsFunc(s, isHighControl) }, func(s string) string {
+		return strings.Map(func(c rune) rune {
+			if isHighControl(c) {
+				return '\ufffd'
+			}
+			return c
+		}, s)
+	})
+}
+
+func isHighControl(c rune) bool { return c >= 0x7f && c < 0xa0 }
+
+// replaced is a with other text, if the one that it has calls for it.
+func replaced(a slog.Attr, calls func(string) bool, by func(string) string) slog.Attr {
 	if k := a.Value.Kind(); k == slog.KindString || k == slog.KindAny {
-		if s := a.Value.String(); strings.Contains(s, "\x1b") {
-			a.Value = slog.StringValue(strings.ReplaceAll(s, "\x1b", "\u241b"))
+		if s := a.Value.String(); calls(s) {
+			a.Value = slog.StringValue(by(s))
 		}
 	}
 	return a
@@ -78,9 +100,15 @@ type lines struct{ to *slog.Logger }
 // Write is called once for each line.
 func (l lines) Write(p []byte) (int, error) {
 	line, level := bytes.TrimSpace(p), slog.LevelDebug
-	if bytes.HasPrefix(line, []byte("http: panic")) || bytes.HasPrefix(line, []byte("http: Accept error")) {
+	if bytes.HasPrefix(line, []byte("http: panic")) || bytes.HasPrefix(line, []byte("http: Accept error")) && !isRetry(line) {
 		level = slog.LevelError
 	}
 	l.to.Log(context.Background(), level, "net/http reports", "line", string(line))
 	return len(p), nil
+}
+
+// isRetry tells a line of net/http's about Accept from the first of its kind.
+func isRetry(line []byte) bool {
+	_, pause, found := bytes.Cut(line, []byte("; retrying in "))
+	return found && string(pause) != "5ms"
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 func TestLogForms(t *testing.T) {
@@ -33,13 +34,28 @@ func TestLogForms(t *testing.T) {
 
 // What a client or a worker chose must not act on the operator's terminal.
 func TestO3ColouredLogEscapes(t *testing.T) {
-	hostile := "a\x1b[2Jb\r\nc\u009b2J"
+	hostile := "a\x1b[2Jb\r\nc\u009b2J" + `\x1b[2J \\x1b[2J \u001b[2J`
 	var plain, out bytes.Buffer
 	slog.New(textHandler(&plain, slog.LevelInfo, true)).Warn("m", "s", "x", "err", errors.New("x"))
 	slog.New(textHandler(&out, slog.LevelInfo, true)).Warn("m", "s", hostile, "err", errors.New(hostile))
 	got := out.String()
 	if strings.Count(got, "\x1b") != strings.Count(plain.String(), "\x1b") || strings.Count(got, "\n") != 1 || strings.ContainsAny(got, "\r\u009b") {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestO3JSONHasNoControlCharacters(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hostile := "a\x1b[2Jb\r\nc\u009b2J\x7f\xff"
+	logging{level: "info", format: "json"}.logger(f).Warn("m", "s", hostile, "err", errors.New(hostile), "n", 7)
+	got, err := os.ReadFile(path)
+	if err != nil || strings.ContainsFunc(strings.TrimSuffix(string(got), "\n"), unicode.IsControl) || !strings.Contains(string(got), `"n":7`) {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

@@ -24,7 +24,12 @@ type program struct {
 // start runs dialmux, testworker or get.
 func start(t *testing.T, name string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(name, args...), done: make(chan struct{})}
+	return startCommand(t, exec.Command(name, args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{t: t, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Stderr = &p.log
 	p.cmd.Stdout = &p.log
 	if err := p.cmd.Start(); err != nil {
@@ -39,7 +44,7 @@ func start(t *testing.T, name string, args ...string) *program {
 		_ = p.cmd.Process.Kill()
 		waiting.Wait()
 		if t.Failed() {
-			t.Logf("%s %s\n%s", name, strings.Join(args, " "), p.log.String())
+			t.Logf("%s\n%s", strings.Join(cmd.Args, " "), p.log.String())
 		}
 	})
 	return p
@@ -105,7 +110,12 @@ type runningRouter struct {
 func startRouter(t *testing.T, flags ...string) *runningRouter {
 	t.Helper()
 	args := []string{"router", "--listen", "127.0.0.1:0", "--workers", "tcp://127.0.0.1:0", "--admin", "127.0.0.1:0"}
-	r := &runningRouter{program: start(t, "dialmux", append(args, flags...)...)}
+	return awaitPorts(t, start(t, "dialmux", append(args, flags...)...))
+}
+
+func awaitPorts(t *testing.T, p *program) *runningRouter {
+	t.Helper()
+	r := &runningRouter{program: p}
 	eventually(t, "the router's ports", func() bool {
 		select {
 		case <-r.done:

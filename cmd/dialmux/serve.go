@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 
@@ -33,26 +34,59 @@ type service struct {
 	admin   *http.Server  // nil: off
 	adminAt *net.TCPListener
 	drain   time.Duration
+	shared  bool // the worker port belongs to a service manager
+	lent    bool // the admin port does
 }
 
 // open binds what the command line says.
 func (s *settings) open(cmd *cli.Command) (*service, error) {
+	var err error
+	if s.inherited, err = inherit(); err != nil {
+		return nil, err
+	}
+	s.heed()
 	if err := s.finish(cmd); err != nil {
+		s.inherited.close()
 		return nil, err
 	}
 	return open(s, s.log.logger(os.Stderr))
 }
 
+// heed has inherited sockets take the place of what flags say, for whatever
+// depends on that.
+func (s *settings) heed() {
+	i := &s.inherited
+	if i.redirect != nil {
+		s.redirect = i.redirect.Addr().String()
+	}
+	if i.admin != nil {
+		s.admin = i.admin.Addr().String()
+	}
+	if len(i.workers) > 0 {
+		s.router.Workers = nil
+		for _, l := range i.workers {
+			s.router.Workers = append(s.router.Workers, zmtp.Bound(l))
+		}
+	}
+}
+
 // open binds what s says, so that what is wrong shows before anything is
 // served.
 func open(s *settings, log *slog.Logger) (_ *service, err error) {
+	sayLimits := s.fit(descriptors())
 	v := &service{log: log, drain: max(s.router.Drain, 0)}
+	inherited := &s.inherited
 	defer func() {
 		if err != nil {
 			v.close()
+			inherited.close()
 		}
 	}()
+	v.workers, v.shared = inherited.workers, len(inherited.workers) > 0
 	for _, endpoint := range s.router.Workers {
+		if v.shared {
+			break
+		}
 		l, err := zmtp.Listen(endpoint)
 		if err != nil {
 			return nil, fmt.Errorf("--workers: %s", strings.TrimPrefix(err.Error(), "zmtp: "))
@@ -64,30 +98,41 @@ func open(s *settings, log *slog.Logger) (_ *service, err error) {
 	if v.router, err = router.New(config); err != nil {
 		return nil, err
 	}
-	at, err := bind(s.listen, "listen")
-	if err != nil {
+	if v.public, err = listen(inherited.http, s.listen, "listen", func() *router.Clients { return v.router.Clients(s.port) }); err != nil {
 		return nil, err
 	}
-	v.public, v.scheme = newListener(at, v.router.Clients(s.port)), "http"
+	v.scheme = "http"
 	if s.certs != nil {
 		v.scheme, v.certs = "https", s.certs
 	}
 	if s.redirect != "" {
-		if at, err = bind(s.redirect, "redirect-http"); err != nil {
-			return nil, err
-		}
 		p := s.port
 		p.TLS, p.Redirect = nil, v.public.Addr().(*net.TCPAddr).Port
-		v.detour = newListener(at, v.router.Clients(p))
+		if v.detour, err = listen(inherited.redirect, s.redirect, "redirect-http", func() *router.Clients { return v.router.Clients(p) }); err != nil {
+			return nil, err
+		}
 	}
 	if s.admin != "" {
-		if v.adminAt, err = bind(s.admin, "admin"); err != nil {
-			return nil, err
+		v.adminAt, v.lent = inherited.admin, inherited.admin != nil
+		if !v.lent {
+			if v.adminAt, err = bind(s.admin, "admin"); err != nil {
+				return nil, err
+			}
 		}
 		if isExposed(v.adminAt.Addr()) && !s.insecure {
 			return nil, exposed(s.admin)
 		}
 		v.admin = newServer(guard(v.router.Admin()), log, "admin")
+	}
+	sayLimits(log)
+	ports := []router.Port{s.port}
+	if v.detour != nil {
+		ports = append(ports, s.port)
+	}
+	if bound := v.router.MemoryBound(ports...); bound >= 0 {
+		log.Info("memory is bounded by the limits", "mib_at_most", bound>>20)
+	} else {
+		log.Info("memory is not bounded: one of --max-connections, --max-requests, --max-workers is 0")
 	}
 	return v, nil
 }
@@ -147,14 +192,25 @@ func (v *service) run(ctx context.Context) error {
 		v.closeAdmin()
 		return err
 	})
+	v.notify("READY=1\nSTATUS=serving clients at " + v.public.Addr().String())
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
+			v.notify("STOPPING=1\nSTATUS=draining, at most " + v.drain.String())
 			signal.Reset(os.Interrupt, syscall.SIGTERM) // another one does what it does to any program
 			v.log.Info("draining; a second signal ends it at once", "at_most", v.drain.String())
 		case <-failed.Done():
 		}
 		v.router.Drain()
+		if v.lent {
+			v.closeAdmin()
+		}
+		if v.shared {
+			for _, l := range v.workers {
+				_ = l.Close() // who dials in from now on is for the next process
+			}
+			g.Go(func() error { v.handOver(routing); return nil })
+		}
 		limit, done := context.WithTimeout(context.WithoutCancel(ctx), v.drain)
 		defer done()
 		var detour sync.WaitGroup
@@ -170,6 +226,23 @@ func (v *service) run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// handOver lets workers go that have nothing to do here, once clients have had
+// the time to ask what they were about to.
+func (v *service) handOver(ctx context.Context) {
+	select {
+	case <-time.After(2 * v.public.farewell):
+		v.router.LetGo()
+	case <-ctx.Done():
+	}
+}
+
+// notify tells the service manager, if there is one (sd_notify(3)).
+func (v *service) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		v.log.Warn("cannot tell the service manager; is NOTIFY_SOCKET right?", "state", state, "err", err)
+	}
 }
 
 func (v *service) serveAdmin() error {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/dialmux/dialmux/router"
 )
 
 // read is what a router command with these arguments would work with.
@@ -63,6 +65,10 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"proxy-protocol", "10.1.2.3/8", func(s *settings) { s.port.ProxyProtocol = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }},
 		{"max-connections", "7", func(s *settings) { s.port.MaxConnections = 7 }},
 		{"max-connections", "0", func(s *settings) { s.port.MaxConnections = -1 }},
+		{"max-connections-per-address", "7", func(s *settings) { s.port.MaxConnectionsPerAddress = 7 }},
+		{"max-workers", "7", func(s *settings) { s.router.MaxWorkers = 7 }},
+		{"max-workers", "0", func(s *settings) { s.router.MaxWorkers = -1 }},
+		{"max-workers-per-address", "7", func(s *settings) { s.router.MaxWorkersPerAddress = 7 }},
 		{"max-requests", "7", func(s *settings) { s.router.MaxRequests = 7 }},
 		{"max-requests", "0", func(s *settings) { s.router.MaxRequests = -1 }},
 		{"max-header", "700", func(s *settings) { s.port.MaxHeader = 700 }},
@@ -76,6 +82,8 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"queue-limit", "7", func(s *settings) { s.router.QueueLimit = 7 }},
 		{"queue-limit", "0", func(s *settings) { s.router.QueueLimit = -1 }},
 		{"queue-wait", "1m30s", func(s *settings) { s.router.QueueWait = 90 * time.Second }},
+		{"balance", "least", func(s *settings) { s.router.Balance = router.Least }},
+		{"slow-start", "10s", func(s *settings) { s.router.SlowStart = 10 * time.Second }},
 		{"forget", "1h", func(s *settings) { s.router.Forget = time.Hour }},
 		{"drain", "250ms", func(s *settings) { s.router.Drain = 250 * time.Millisecond }},
 		{"drain", "0s", func(s *settings) { s.router.Drain = -1 }},

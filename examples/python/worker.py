@@ -77,7 +77,6 @@ class Link:  # to one router
             if stream.room < 0: stream.code, kind = FLOW_CONTROL_ERROR, RST_STREAM
         if stream and kind == WINDOW_UPDATE: stream.credit.put_nowait(rest[0])
         if stream and kind == RST_STREAM: stream.task.cancel()
-
 async def read(routed, endpoints):
     socket = context.socket(zmq.ROUTER if routed else zmq.DEALER)
     socket.hwm, socket.heartbeat_ivl, socket.heartbeat_timeout, socket.linger = 0, 2000, 6000, 5000
@@ -87,12 +86,13 @@ async def read(routed, endpoints):
         links.setdefault((socket, *parts[:routed]), Link(socket, parts[:routed])).receive(*parts[routed:])
 async def main(routed, endpoints):
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
-    async with asyncio.TaskGroup() as readers:
-        for some in [endpoints] if routed else zip(endpoints): readers.create_task(read(routed, some))
+    async with asyncio.TaskGroup() as group:
+        readers = [group.create_task(read(routed, some)) for some in ([endpoints] if routed else zip(endpoints))]
         await leaving.wait()
         for link in links.values(): link.send([GOAWAY, 0, 0, link.last, 0, "leaving"])
         while tasks := [each.task for link in links.values() for each in link.streams.values()]: await asyncio.wait(tasks)
-        context.destroy()
+        for reader in readers: reader.cancel()  # a closed socket must not be read
+    context.destroy()
 if __name__ == "__main__":
     name, *endpoints = [word for word in sys.argv[1:] if word != "--router-socket"] or sys.exit(__doc__)
     endpoints = endpoints or [os.environ.get("DIALMUX_ROUTER", "tcp://127.0.0.1:8000")]

@@ -69,6 +69,7 @@ type Conn struct {
 	bulk       bool      // the last read brought much
 	heard      time.Time // when input last came
 	unanswered int       // PINGs since then
+	calm       time.Time // when the commands so far will be forgiven
 
 	// Owned by the writer's goroutine.
 	batch batch

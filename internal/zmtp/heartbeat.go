@@ -9,6 +9,10 @@ import (
 const (
 	maxUnanswered  = 3
 	maxPingContext = 16 // RFC 37
+
+	// Commands cost their sender little and us an answer: a peer may send so many at once, and one more after each pause.
+	commandsAtOnce = 1000
+	commandPause   = 10 * time.Millisecond
 )
 
 // ping is a PING command with a TTL of 0 (a TTL tells the peer when to hang up, and we do not) and no context.
@@ -53,6 +57,9 @@ func (c *Conn) listen(now, until time.Time, dead bool) error {
 
 // obey acts on a command.
 func (c *Conn) obey(command []byte) error {
+	if c.calm = later(c.calm, c.heard).Add(commandPause); c.calm.Sub(c.heard) > commandsAtOnce*commandPause {
+		return fmt.Errorf("zmtp: the peer floods: over %d commands at once", commandsAtOnce)
+	}
 	name, body, err := splitCommand(command)
 	if err != nil {
 		return fmt.Errorf("zmtp: %w", err)
@@ -70,6 +77,13 @@ func (c *Conn) obey(command []byte) error {
 		return fmt.Errorf("zmtp: %w", refusal(body))
 	}
 	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // splitCommand splits a command's frame into its name and what follows.

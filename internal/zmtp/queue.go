@@ -23,6 +23,7 @@ type queue struct {
 	urgent, ordinary []byte
 	entries          []entry // of ordinary, in order and without gaps
 	commands         int     // bytes of urgent that are commands
+	messages, bytes  uint64  // ordinary ones, since the beginning
 }
 
 type entry struct {
@@ -75,6 +76,8 @@ func (c *Conn) Queue(stream uint64, class Class, parts ...[]byte) (gen uint64, w
 		}
 		c.queue.ordinary = appendMessage(c.queue.ordinary, parts)
 		c.queue.entries = append(c.queue.entries, entry{stream, len(c.queue.ordinary) - before, class == Opener})
+		c.queue.messages++
+		c.queue.bytes += uint64(size)
 		c.setFull()
 	}
 	gen = c.gen.Load()
@@ -145,6 +148,13 @@ func (c *Conn) AwaitDrain(gen uint64) bool {
 	}
 	c.armed = true
 	return true
+}
+
+// Taken returns how many messages Send has taken that are not Urgent, and their bytes.
+func (c *Conn) Taken() (messages, bytes uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue.messages, c.queue.bytes
 }
 
 // Full reports whether an Ordinary message would be refused now, be it for ever.

@@ -392,11 +392,35 @@ func TestPingFloodIsBounded(t *testing.T) {
 			if sent > 4*urgentReserve {
 				t.Fatal("the flood is taken for ever")
 			}
+			time.Sleep(time.Second) // no faster than any peer may
 		}
 		if err := r.wait(); !strings.Contains(err.Error(), "the peer does not read: over 262144 bytes wait for it") {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// A peer that pings and reads makes us work for nothing.
+func TestCommandsAreCounted(t *testing.T) {
+	const ping, pong = "\x04\x07\x04PING\x00\x00", "\x04\x05\x04PONG"
+	for _, command := range []string{ping, pong, "\x04\x08\x07UNKNOWN"} {
+		synctest.Test(t, func(t *testing.T) {
+			c, far := rawPeer(t, testpipe.DefaultSize, Options{Heartbeat: hour})
+			r := run(t, c)
+			for range 10 {
+				mustWrite(t, far, []byte(strings.Repeat(command, 990)))
+				synctest.Wait()
+				drain(t, far)
+				time.Sleep(10 * time.Second)
+			}
+			mustWrite(t, far, []byte("\x00\x05still"))
+			wantMessage(t, r, "still")
+			mustWrite(t, far, []byte(strings.Repeat(command, 1100)))
+			if err := r.wait(); !strings.Contains(err.Error(), "over 1000 commands") {
+				t.Errorf("%q: Run: %v", command, err)
+			}
+		})
+	}
 }
 
 // One connection that is slow to read holds up itself alone, and only its writer.

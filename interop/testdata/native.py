@@ -49,6 +49,13 @@ async def wait(request):
         raise
 
 
+async def fail(request):
+    if "begun" in request.query:
+        yield b"begun\n"
+        await asyncio.sleep(0.02)
+    raise RuntimeError(request.query)
+
+
 class Sloppy(worker.Link):
     def receive(self, head, *payload):
         kept = self.streams if worker.decode(head)[0] == worker.WELCOME else None
@@ -61,7 +68,7 @@ class Sloppy(worker.Link):
 
 if "SLOPPY" in os.environ:
     worker.Link = Sloppy
-worker.HANDLERS.update({"/nonce": nonce, "/echo": echo, "/late": late, "/long": long, "/wait": wait})
+worker.HANDLERS.update({"/nonce": nonce, "/echo": echo, "/late": late, "/long": long, "/wait": wait, "/panic": fail})
 worker.CONCURRENCY = int(os.environ.get("CONCURRENCY", worker.CONCURRENCY))
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+package router
+
+import "time"
+
+// A worker whose answers keep failing, as the router sees it (streams that it
+// resets, that break the protocol, that are never answered), is set aside for a
+// while: what it spoils fast, others would serve. Then it is tried again. Whoever is the
+// last one for something stays.
+const (
+	maxFailures = 5 // in a row
+	firstAside  = time.Second
+	longestAway = 30 * time.Second
+)
+
+// failed counts an answer that failed.
+func (q *pool) failed(p *peer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p.failures++; p.failures < maxFailures || p.aside || !p.joined {
+		return
+	}
+	for i := range p.seats {
+		if at := p.seats[i].at; at.natives+at.reps-at.aside < 2 {
+			return
+		}
+	}
+	p.aside = true
+	for i := range p.seats {
+		p.seats[i].at.aside++
+	}
+	q.unring(p)
+	pause := min(firstAside<<min(p.failures-maxFailures, 10), longestAway)
+	p.r.log.Warn("worker set aside: its answers keep failing", "worker", p.name(), "in_a_row", p.failures, "pause", pause.String())
+	if p.probation != nil {
+		p.probation.Reset(pause)
+		return
+	}
+	p.probation = time.AfterFunc(pause, func() {
+		q.mu.Lock()
+		q.recover(p)
+		q.offer(p)
+		q.mu.Unlock()
+	})
+}
+
+// recover has p tried again. q.mu is held.
+func (q *pool) recover(p *peer) {
+	if !p.aside {
+		return
+	}
+	p.aside = false
+	for i := range p.seats {
+		p.seats[i].at.aside--
+	}
+}

@@ -1,0 +1,217 @@
+package router_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/dialmux/dialmux/frame"
+	"github.com/dialmux/dialmux/router"
+)
+
+// weighted joins a worker that announces a weight and a balance.
+func (w *world) weighted(name string, weight uint64, balance string) *worker {
+	w.t.Helper()
+	k := w.native(name)
+	k.join(64, func(info *frame.JoinInfo) { info.Weight, info.Balance = weight, balance })
+	w.settle()
+	return k
+}
+
+func TestWeightsAreTurns(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		a, b, c := w.weighted("a", 3, ""), w.weighted("b", 1, ""), w.weighted("c", 0, "")
+		got := ""
+		for range 10 {
+			got += serveOne(t, w, a, b, c)
+		}
+		if got != "aaabcaaabc" {
+			t.Errorf("served by %s, want aaabcaaabc", got)
+		}
+	})
+}
+
+// Whoever wants it, the router or a worker, requests go where the fewest run.
+func TestLeastGoesWhereTheFewestRun(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cfg     router.Config
+		balance string
+	}{
+		"the router's flag":      {router.Config{Balance: router.Least}, ""},
+		"the worker's JOIN":      {router.Config{}, "least"},
+		"JOIN outranks the flag": {router.Config{Balance: router.RoundRobin}, "least"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, tc.cfg, func(w *world) {
+				a, b, c := w.weighted("a", 1, tc.balance), w.weighted("b", 1, tc.balance), w.weighted("c", 2, tc.balance)
+				var all []*pending
+				send := func(n int) {
+					for range n {
+						all = append(all, w.get("/"))
+						w.settle()
+					}
+				}
+				send(8)
+				calls := map[*worker][]*call{}
+				take := func() string {
+					var got []string
+					for _, k := range []*worker{a, b, c} {
+						for parts, ok := k.inbox.peek(); ok; parts, ok = k.inbox.peek() {
+							calls[k] = append(calls[k], &call{worker: k, Frame: parse(t, parts)})
+						}
+						got = append(got, fmt.Sprint(len(calls[k])))
+					}
+					return strings.Join(got, " ")
+				}
+				if got := take(); got != "2 2 4" {
+					t.Errorf("8 requests went to a, b and c: %s, want 2 2 4 by their weights", got)
+				}
+				for range 2 { // b is done, and gets what comes
+					calls[b][0].answer(200, "")
+					calls[b] = calls[b][1:]
+				}
+				w.settle()
+				send(2)
+				if got := take(); got != "2 2 4" {
+					t.Errorf("after b had none: %s", got)
+				}
+				for _, k := range []*worker{a, b, c} {
+					for _, c := range calls[k] {
+						c.answer(200, "")
+					}
+				}
+				for _, p := range all {
+					p.wants(200, "")
+				}
+				turns := map[string]int{} // idle ones take turns
+				for range 9 {
+					turns[serveOne(t, w, a, b, c)]++
+				}
+				if turns["a"] != 3 || turns["b"] != 3 || turns["c"] != 3 {
+					t.Errorf("idle, they got %v", turns)
+				}
+			})
+		})
+	}
+}
+
+func TestAFreshWorkerStartsSlowly(t *testing.T) {
+	story(t, router.Config{SlowStart: 10 * time.Second}, func(w *world) {
+		a := w.join("a", 64)
+		if serveOne(t, w, a) != "a" { // alone it gets all
+			t.Fatal("who is alone was passed over")
+		}
+		time.Sleep(time.Minute)
+		b := w.join("b", 64)
+		count := func() (n int) {
+			for range 100 {
+				if serveOne(t, w, a, b) == "b" {
+					n++
+				}
+			}
+			return n
+		}
+		if n := count(); n < 5 || n > 15 {
+			t.Errorf("at first it got %d of 100", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := count(); n < 28 || n > 38 {
+			t.Errorf("at half of its time it got %d of 100", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := count(); n != 50 {
+			t.Errorf("after its time it got %d of 100", n)
+		}
+	})
+}
+
+// A worker that fails all that it gets is set aside, tried again, and comes back.
+func TestAWorkerThatKeepsFailingIsSetAside(t *testing.T) {
+	fail := map[string]func(c *call){
+		"resets":           func(c *call) { c.reset(http2.ErrCodeInternal) },
+		"protocol errors":  func(c *call) { c.end() },
+		"malformed fields": func(c *call) { c.answer(99, "") },
+	}
+	for name, fail := range fail {
+		t.Run(name, func(t *testing.T) {
+			story(t, router.Config{}, func(w *world) {
+				bad := w.join("bad", 64)
+				alone := w.get("/")
+				c := bad.request()
+				fail(c)
+				alone.wants(502, "")
+				good := w.join("good", 64)
+				broken := true
+				ask := func() (status int) {
+					p := w.get("/")
+					w.settle()
+					if parts, ok := good.inbox.peek(); ok {
+						(&call{worker: good, Frame: parse(t, parts)}).answer(200, "")
+					}
+					for parts, ok := bad.inbox.peek(); ok; parts, ok = bad.inbox.peek() {
+						f := parse(t, parts)
+						switch c := (&call{worker: bad, Frame: f}); {
+						case f.Type != frame.Headers:
+						case broken:
+							fail(c)
+						default:
+							c.answer(200, "")
+						}
+						w.settle()
+					}
+					return p.head().StatusCode
+				}
+				failed := 0
+				for range 50 {
+					if ask() == 502 {
+						failed++
+					}
+				}
+				if failed != 4 { // five in a row, the first of them alone
+					t.Errorf("%d of 50 failed", failed)
+				}
+				time.Sleep(1100 * time.Millisecond)
+				failed = 0
+				for range 10 { // tried once more
+					if ask() == 502 {
+						failed++
+					}
+				}
+				if failed != 1 {
+					t.Errorf("on probation %d failed", failed)
+				}
+				broken = false
+				time.Sleep(1100 * time.Millisecond)
+				if got := serveOne(t, w, good); got != "good" {
+					t.Error("after a second failure the pause is no longer")
+				}
+				time.Sleep(time.Second)
+				served := ""
+				for range 6 {
+					served += serveOne(t, w, good, bad) + " "
+				}
+				if strings.Count(served, "bad") != 3 {
+					t.Errorf("mended, it serves: %s", served)
+				}
+			})
+		})
+	}
+}
+
+// Who is alone is not set aside: a bad answer is better than none.
+func TestTheLastWorkerIsNotSetAside(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		k := w.join("bad", 4)
+		for range 20 {
+			p := w.get("/")
+			k.request().reset(http2.ErrCodeInternal)
+			p.wants(502, "")
+		}
+		p := w.get("/")
+		k.request().answer(200, "")
+		p.wants(200, "")
+	})
+}

@@ -1,0 +1,19 @@
+package router
+
+import "testing"
+
+func TestMemoryBound(t *testing.T) {
+	r, err := New(Config{MaxRequests: 10, MaxWorkers: 2, MaxMemory: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.MemoryBound(Port{MaxConnections: 3}), int64(1<<20+10*boundRequest+2*boundWorker+3*boundConnection); got != want {
+		t.Errorf("%d, want %d", got, want)
+	}
+	if got := r.MemoryBound(Port{MaxConnections: -1}); got != -1 {
+		t.Errorf("without a limit: %d", got)
+	}
+	if got, want := r.MemoryBound(), int64(1<<20+10*boundRequest+2*boundWorker); got != want {
+		t.Errorf("without a port: %d, want %d", got, want)
+	}
+}
