@@ -20,6 +20,7 @@ type running struct {
 }
 
 const (
+	sidecar   = "sidecar -> nginx"
 	dialmux   = "Dialmux -> Go worker"
 	nginx     = "nginx -> nginx"
 	nginxGo   = "nginx -> Go net/http"
@@ -37,6 +38,7 @@ const (
 // Each proxy and each backend gets one thread to run on, so that CPU time is compared and not scheduling.
 var contenders = []contender{
 	{dialmux, startDialmux(crew{})},
+	{sidecar, startSidecar},
 	{nginx, startNginx},
 	{nginxGo, startNginxBeforeGo},
 	{haproxy, startHAProxy},

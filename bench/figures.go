@@ -23,6 +23,7 @@ type entry struct {
 var sections = []section{
 	{name: "requests", entries: cross([]string{nginx, nginxGo, haproxy, caddy, mongrel2, pushpin, dialmux}, many, single)},
 	{name: "bodies", entries: cross([]string{nginx, dialmux}, many16k, many1m)},
+	{name: "sidecar", entries: cross([]string{nginx, sidecar}, many)},
 	{name: "cores", entries: cross([]string{dialmux, twoCores}, many)},
 	{name: "workers", entries: cross([]string{tenServe, idleCrowd, allServe}, many)},
 	{name: "slow", entries: cross([]string{manySlots}, many, amongSlow)},
@@ -101,6 +102,7 @@ var targets = []target{
 	{"p50 at one connection, router / nginx", "requests", entry{dialmux, single}, entry{nginx, single}, p50, atMost(1.3)},
 	{"bytes per CPU second, 16 KiB responses, router / nginx", "bodies", entry{dialmux, many16k}, entry{nginx, many16k}, perCPU(body16k), atLeast(0.8)},
 	{"bytes per CPU second, 1 MiB responses, router / nginx", "bodies", entry{dialmux, many1m}, entry{nginx, many1m}, perCPU(body1m), atLeast(1)},
+	{"CPU, sidecar / nginx", "sidecar", entry{sidecar, many}, entry{nginx, many}, proxyCPU, atMost(1.5)},
 	{"a server-sent event, from the worker's Write to the client", "events", entry{dialmux, events}, entry{}, p50, atMost(5)},
 	{"memory per idle keep-alive client", "idle", entry{dialmux, idle}, entry{}, idleKiB, atMost(10)},
 	{"requests per CPU second, 2 cores / 1", "cores", entry{twoCores, many}, entry{dialmux, many}, perSecond, atLeast(0.85)},
