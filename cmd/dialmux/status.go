@@ -29,11 +29,7 @@ It reads the router's admin port. Workers and clients choose much of what it
 shows: what could act on a terminal is shown escaped, as in \x1b. With --json
 it prints what the admin port says, whole: an object of ready, services,
 workers and streams, with --watch one on a line each second.`,
-		Flags: []cli.Flag{
-			flag("admin", "the router's admin port, an `ADDRESS`, host:port or :port", &s.admin, "127.0.0.1:9901", parseAddress),
-			alias("w", flag("watch", "show it anew each second, until Ctrl-C", &s.watch, false, parseBool)),
-			flag("json", "print it as JSON", &s.json, false, parseBool),
-		},
+		Flags:        s.flags(),
 		OnUsageError: usageError,
 		ArgValidator: noArguments,
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -46,6 +42,14 @@ workers and streams, with --watch one on a line each second.`,
 type statusView struct {
 	admin       string
 	watch, json bool
+}
+
+func (s *statusView) flags() []cli.Flag {
+	return []cli.Flag{
+		flag("admin", "the router's admin port, an `ADDRESS`, host:port or :port", &s.admin, "127.0.0.1:9901", parseAddress),
+		alias("w", flag("watch", "show it anew each second, until Ctrl-C", &s.watch, false, parseBool)),
+		flag("json", "print it as JSON", &s.json, false, parseBool),
+	}
 }
 
 // standing is what the admin port says at one moment.

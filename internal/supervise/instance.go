@@ -141,7 +141,7 @@ func (in *instance) ended(p *process) {
 
 // await returns true when the command answers, false when it has ended or ctx has.
 func (in *instance) await(ctx context.Context, p *process) bool {
-	began, warn, pause := time.Now(), patience, firstTry
+	began, warn, pause := time.Now(), in.group.patience, firstTry
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

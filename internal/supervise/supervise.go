@@ -53,6 +53,7 @@ type Group struct {
 	slots          []*slot
 	again          chan struct{} // a Roll that nobody has seen yet
 	instances      sync.WaitGroup
+	patience       time.Duration
 
 	mu        sync.Mutex
 	processes map[*process]struct{} // those that have not ended
@@ -73,7 +74,7 @@ func New(c Config) (*Group, error) {
 		stderr = &output{w: c.Stderr}
 	}
 	g := &Group{
-		Config: c, stdout: stdout, stderr: stderr, again: make(chan struct{}, 1),
+		Config: c, stdout: stdout, stderr: stderr, again: make(chan struct{}, 1), patience: patience,
 		ports: ports{held: map[int]struct{}{}}, processes: map[*process]struct{}{},
 	}
 	for i := range c.N {
@@ -97,10 +98,10 @@ func connects(ctx context.Context, address string) error {
 func unstartable(name string, err error) error {
 	var e *exec.Error
 	var p *os.PathError
-	switch {
-	case errors.As(err, &e):
+	if errors.As(err, &e) {
 		err = e.Err
-	case errors.As(err, &p):
+	}
+	if errors.As(err, &p) {
 		err = p.Err
 	}
 	return fmt.Errorf("cannot start %q: %w; name a program that can be run, by its path or one in PATH", name, err)
