@@ -55,7 +55,7 @@ func newLink(p *pool, endpoint string, join frame.JoinInfo) *link {
 // run connects, serves and connects again until ctx ends. While connections last it ends after drain.
 func (l *link) run(ctx context.Context) {
 	retry := firstRetry
-	for {
+	for ctx.Err() == nil {
 		start := time.Now()
 		served, err := l.connect(ctx)
 		if ctx.Err() != nil {

@@ -21,6 +21,8 @@ type fault struct {
 
 func (f *fault) Error() string { return f.err.Error() }
 
+var errMalformed = errors.New("its head is malformed, or no HTTP/1.1 at all")
+
 var errUnsent = errors.New("the app closed the connection before the request was written")
 
 // forward asks over HTTP/1.1.
@@ -32,13 +34,13 @@ func (a *App) forward(w http.ResponseWriter, q request) {
 		}
 		x := exchange{a: a, c: c, q: &q, w: w}
 		err = x.run()
-		switch {
-		case err == nil:
-			return
-		case errors.Is(err, errUnsent) && c.kept: // and the next one may be fresh
-			continue
+		if errors.Is(err, errUnsent) && c.kept {
+			continue // another one may be fresh
 		}
-		a.fail(w, &q, err, x.begun)
+		if err != nil {
+			a.fail(w, &q, err, x.begun)
+		}
+		return
 	}
 }
 
@@ -168,14 +170,15 @@ func (x *exchange) readHead() (*http.Response, error) {
 	for range maxInforms + 1 {
 		c.limit = maxHead
 		res, err := http.ReadResponse(c.answers, x.q.Request)
+		full := c.limit <= 0
 		c.limit = math.MaxInt64
 		switch {
-		case errors.Is(err, errHeadTooLarge):
+		case err != nil && full:
 			return nil, &fault{"http_response_header_section_size", errHeadTooLarge}
 		case err != nil && c.broken:
 			return nil, err
 		case err != nil:
-			return nil, &fault{"http_protocol_error", err}
+			return nil, &fault{"http_protocol_error", errMalformed} // err may quote what is secret
 		}
 		if err := check(res, x.q); err != nil {
 			return nil, err

@@ -64,7 +64,7 @@ func (a *App) requestHTTP2(ctx context.Context, q *request) *http.Request {
 	if h["User-Agent"] == nil {
 		h["User-Agent"] = []string{""} // none, rather than net/http's own
 	}
-	u := &url.URL{Opaque: q.target} // as it came
+	u := &url.URL{Opaque: q.target}        // as it came
 	if strings.HasPrefix(q.target, "//") { // of which Opaque would make a host
 		if path, err := url.ParseRequestURI(q.target); err == nil {
 			u = path

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"sync"
@@ -16,14 +17,15 @@ func (x *exchange) tunnel(res *http.Response) error {
 	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, res.Header["Upgrade"]
 	x.begun = true
 	x.w.WriteHeader(http.StatusSwitchingProtocols)
-	client, _, err := http.NewResponseController(x.w).Hijack()
+	client, buffered, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = client.Close() }()
+	early, _ := buffered.Peek(buffered.Reader.Buffered()) // all is there
 	var up sync.WaitGroup
 	up.Go(func() {
-		if pipe(x.c, client) == nil {
+		if pipe(x.c, io.MultiReader(bytes.NewReader(early), client)) == nil {
 			_ = x.c.CloseWrite() // the app may have more to say
 		} else {
 			_ = x.c.Close()
