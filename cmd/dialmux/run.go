@@ -76,7 +76,7 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	if s.strip && len(s.worker.Paths) == 0 {
 		return fmt.Errorf("--strip-prefix (%s) is there, but no --path (%s); give the prefix there", twin("strip-prefix"), twin("path"))
 	}
-	if err := s.joining.finish(); err != nil {
+	if err := s.finish(); err != nil {
 		return err
 	}
 	if s.worker.Name == "" {
@@ -104,17 +104,13 @@ func supervised(ctx context.Context, g *supervise.Group, log *slog.Logger) error
 	first := ctx.Done() // that of a signal from before Notify
 	ctx, drain := context.WithCancel(context.WithoutCancel(ctx))
 	defer drain()
-	var err error
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	var running sync.WaitGroup
-	running.Go(func() {
-		defer close(ended)
-		err = g.Run(ctx)
-	})
-	defer running.Wait()
+	running.Go(func() { ended <- g.Run(ctx) })
 	for asked := 0; ; {
 		select {
-		case <-ended:
+		case err := <-ended:
+			running.Wait()
 			return err
 		case <-first:
 			first = nil
@@ -131,7 +127,7 @@ func supervised(ctx context.Context, g *supervise.Group, log *slog.Logger) error
 				drain()
 			default:
 				g.Kill()
-				running.Wait()
+				// Requests that ran may go on for a while: the end of this process is theirs.
 				return errors.New("a second signal came before all was done: what still ran was killed")
 			}
 		}

@@ -158,20 +158,27 @@ func TestRunDrains(t *testing.T) {
 func TestRunLeavesNothingBehind(t *testing.T) {
 	for name, tc := range map[string]struct {
 		odd string
-		end func(*testing.T, *program)
+		end func(*runningRouter, *program)
 		log string
 	}{
-		"SIGTERM":          {"parent", func(_ *testing.T, p *program) { p.stop() }, "bye"},
-		"SIGTERM, unheard": {"stubborn", func(_ *testing.T, p *program) { p.stop() }, `"msg":"killed: it had not ended when its time was over"`},
-		"second SIGINT": {"stubborn", func(t *testing.T, p *program) {
+		"SIGTERM":          {"parent", func(_ *runningRouter, p *program) { p.stop() }, "bye"},
+		"SIGTERM, unheard": {"stubborn", func(_ *runningRouter, p *program) { p.stop() }, `"msg":"killed: it had not ended when its time was over"`},
+		"second SIGINT": {"stubborn", func(r *runningRouter, p *program) {
+			c := mustDial(r.t, r.web)
+			if err := c.send("GET /hang", ""); err != nil {
+				r.t.Fatal(err)
+			}
+			if _, err := c.head(); err != nil {
+				r.t.Fatal(err)
+			}
 			p.signal(syscall.SIGINT)
-			p.awaitLine(`"msg":"asked to end"`)
+			p.awaitLine(`"msg":"draining; a second signal kills what runs"`)
 			p.signal(syscall.SIGINT)
 			if st := p.status(); st.ExitStatus() != 1 {
-				t.Errorf("it ended with %v", st)
+				r.t.Errorf("it ended with %v", st)
 			}
 		}, "dialmux: a second signal came before all was done: what still ran was killed"},
-		"SIGKILL": {"stubborn", func(_ *testing.T, p *program) {
+		"SIGKILL": {"stubborn", func(_ *runningRouter, p *program) {
 			p.signal(syscall.SIGKILL)
 			p.status()
 		}, ""},
@@ -193,7 +200,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 					t.Fatalf("processes %v", pids)
 				}
 			}
-			tc.end(t, p)
+			tc.end(r, p)
 			if name == "SIGKILL" { // the kernel is at it
 				eventually(t, "all gone", func() bool { return !slices.ContainsFunc(pids, alive) })
 			}
@@ -301,8 +308,21 @@ func TestRunReplacesOnSIGHUP(t *testing.T) {
 	for _, name := range []string{"web-1", "web-2", "web-3", "web-4"} {
 		p.awaitLine(`^` + name + ` \| listening on`)
 	}
-	if strings.Contains(p.log.String(), "ended by itself") {
+	log := p.log.String()
+	if strings.Contains(log, "ended by itself") {
 		t.Error("an instance died")
+	}
+	// At no time are there fewer than four.
+	there := 0
+	for _, event := range regexp.MustCompile(`"msg":"(announced|asked to end)"`).FindAllStringSubmatch(log, -1) {
+		switch {
+		case event[1] == "announced":
+			there++
+		case there < 5:
+			t.Errorf("one of %d is asked to end", there)
+		default:
+			there--
+		}
 	}
 	p.stop()
 	checkGone(t, next...)

@@ -107,14 +107,15 @@ func (in *instance) run(ctx context.Context, log *slog.Logger) {
 		served <- nil
 	}
 	withdraw()
-	if p.hasExited() {
+	crashed := p.hasExited()
+	if crashed {
 		in.ended(p) // at once: what still drains holds up nobody
 		p.clear()
-		<-served
-	} else {
-		if err := <-served; err != nil && !in.gaveUp {
-			in.log.Error("requests were not finished", "reason", err)
-		}
+	}
+	if err := <-served; err != nil && !in.gaveUp {
+		in.log.Error("requests were not finished", "reason", err)
+	}
+	if !crashed {
 		in.log.Info("asked to end", "kill_after", g.KillAfter.String())
 		if !p.end(g.KillAfter) {
 			in.log.Warn("killed: it had not ended when its time was over", "kill_after", g.KillAfter.String())

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"sync"
 )
@@ -24,7 +25,7 @@ func (o *output) copy(name string, r io.Reader) {
 		if len(line) > 0 {
 			o.write(name, line)
 		}
-		if err != nil && err != bufio.ErrBufferFull {
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return
 		}
 	}

@@ -179,12 +179,17 @@ func (g *Group) Signal(sig os.Signal) {
 	}
 }
 
-// Kill kills what runs, and what will be started. Run's context must have ended.
+// Kill kills what runs, and returns when that has ended. Nothing is started any more. Run's context must have ended; Run still waits for Serve.
 func (g *Group) Kill() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.killed = true
+	var all []*process
 	for p := range g.processes {
 		p.kill()
+		all = append(all, p)
+	}
+	g.mu.Unlock()
+	for _, p := range all {
+		<-p.exited
 	}
 }
