@@ -55,7 +55,7 @@ func testapp() {
 				break
 			}
 		}
-		fmt.Print("bye") // without the end of a line
+		fmt.Println("bye")
 		_ = srv.Shutdown(context.Background())
 		os.Exit(0)
 	}()
