@@ -1,8 +1,6 @@
 package router
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"strings"
 
@@ -40,13 +38,7 @@ func (p *peer) join(f *frame.Frame) error {
 	if info.Token == "" {
 		info.Token = peer.Password
 	}
-	at, code, why := p.r.judge(&info)
-	if why != "" {
-		p.park(code, why, false)
-		return nil
-	}
-	p.admit()
-	p.r.enroll(p, info, at)
+	p.r.letJoin(p, info)
 	return nil
 }
 
@@ -55,12 +47,24 @@ func (r *Router) joinREP(p *peer) {
 	peer := p.conn.Peer()
 	info := frame.JoinInfo{Protocol: frame.Protocol, Concurrency: 1, Token: peer.Password}
 	info.Service, info.Name = splitUser(peer.User)
-	at, code, why := r.judge(&info)
+	r.letJoin(p, info)
+}
+
+// letJoin makes p a worker, or refuses it.
+func (r *Router) letJoin(p *peer, info frame.JoinInfo) {
+	said := &claim{info, proofOf(info.Token)}
+	said.info.Token, info.Token = "", ""
+	code, why := http2.ErrCodeInadequateSecurity, r.allow(&info, said.proof)
+	var at []place
+	if why == "" {
+		at, code, why = r.judge(&info)
+	}
 	if why != "" {
 		p.park(code, why, false)
 		return
 	}
 	p.admit()
+	r.pool.claims(p, said)
 	r.enroll(p, info, at)
 }
 
@@ -85,8 +89,6 @@ func (r *Router) judge(info *frame.JoinInfo) (at []place, code frame.Code, why s
 		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the name %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Name)
 	case info.Service != "" && !ValidName(info.Service):
 		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the service %.140q: 1 to 128 letters, digits, '.', '_' and '-' make one", info.Service)
-	case r.cfg.Token != "" && !sameToken(info.Token, r.cfg.Token):
-		return nil, http2.ErrCodeInadequateSecurity, "the token is missing or wrong: set the one that the router was started with"
 	}
 	if b := Balance(info.Balance); b != "" && b != RoundRobin && b != Least {
 		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the balance %.140q: %s or %s is right", info.Balance, RoundRobin, Least)
@@ -99,12 +101,6 @@ func (r *Router) judge(info *frame.JoinInfo) (at []place, code frame.Code, why s
 		return nil, http2.ErrCodeEnhanceYourCalm, fmt.Sprintf("the router has %d routes, and takes no more: let workers announce fewer hosts and paths", maxRoutes)
 	}
 	return at, http2.ErrCodeNo, ""
-}
-
-// sameToken compares in constant time, whatever the lengths.
-func sameToken(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
-	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
 // splitUser reads a PLAIN user name: NAME or SERVICE/NAME.
@@ -130,7 +126,6 @@ func ValidName(s string) bool {
 
 // enroll makes p a worker with this state, in place of any earlier one.
 func (r *Router) enroll(p *peer, info frame.JoinInfo, at []place) {
-	info.Token = ""
 	if info.Name == "" {
 		info.Name = labelOf(p.addr)
 	}

@@ -30,6 +30,20 @@ func (q *pool) known(p *peer, info frame.JoinInfo) bool {
 	return p.joined && p.info.Name == info.Name && p.info.Concurrency == min(max(info.Concurrency, 1), MaxConcurrency)
 }
 
+// claims notes what p says of itself.
+func (q *pool) claims(p *peer, said *claim) {
+	q.mu.Lock()
+	p.claim = said
+	q.mu.Unlock()
+}
+
+// claimOf returns what p has said of itself, and whether it was refused.
+func (q *pool) claimOf(p *peer) (said *claim, refused bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return p.claim, p.parked != ""
+}
+
 // join gives p its state, and returns the older connection of the same worker,
 // which p takes over from. It is not ok if p has been taken over from. What p
 // announced before and does not now is forgotten at once, if nobody else does.

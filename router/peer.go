@@ -36,6 +36,7 @@ type peer struct {
 	broken   error // what it broke the protocol by: the rest is not read
 
 	// Guarded by pool.mu.
+	claim     *claim // what it said of itself when it joined
 	info      frame.JoinInfo
 	arrival   uint64 // as which of all connections it came
 	label     string // its name, told apart: what clients see
@@ -437,8 +438,8 @@ func (p *peer) receiveReset(f *frame.Frame) {
 		return
 	}
 	refused, lost := f.Code == http2.ErrCodeRefusedStream, f.Code == http2.ErrCodeConnect // a sidecar's app died
-	if lost {
-		p.r.pool.lost(p) // first: it is not to get this request again
+	if refused || lost {
+		p.r.pool.refused(p, lost) // before the request moves, or it might come back
 	}
 	if s != nil {
 		err := error(&failure{502, fmt.Sprintf("the worker gave the request up: %v", f.Code), false})
@@ -447,16 +448,12 @@ func (p *peer) receiveReset(f *frame.Frame) {
 			err = errRefused
 		case lost:
 			err = errLost
-		}
-		s.fail(f.Stream, err)
-		if !refused {
+		default:
 			p.r.pool.failed(p)
 		}
+		s.fail(f.Stream, err)
 	}
-	switch {
-	case refused:
-		p.r.pool.refused(p)
-	case !lost:
+	if !refused && !lost {
 		p.r.pool.release(p, false)
 	}
 }

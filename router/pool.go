@@ -317,26 +317,18 @@ func (q *pool) unsent(p *peer, err error) {
 	q.mu.Unlock()
 }
 
-// refused gives back the slot of a stream that p refused, and passes p over
-// until one of its streams ends or the pause is over.
-func (q *pool) refused(p *peer) {
+// refused gives back the slot of a stream that p refused, or lost with what it
+// answers from, and passes p over until one of its streams ends or the pause is
+// over.
+func (q *pool) refused(p *peer, lost bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.busy--
-	p.refusals++
-	q.passOver(p)
-}
-
-// lost does the same for a stream that p lost with what it answers from.
-func (q *pool) lost(p *peer) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	p.busy--
-	p.ended++
-	q.passOver(p)
-}
-
-func (q *pool) passOver(p *peer) {
+	if lost {
+		p.ended++
+	} else {
+		p.refusals++
+	}
 	p.passed = true
 	q.unring(p)
 	if p.pause == nil {

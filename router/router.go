@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,9 @@ type Config struct {
 	// Empty: any worker may join, so a worker port that others can reach wants
 	// one or InsecureWorkers.
 	Token string
+	// Grants are more tokens, and what workers that show them may announce.
+	// SetGrants replaces them, and Token.
+	Grants []Grant
 	// InsecureWorkers allows worker endpoints beyond loopback without a Token.
 	InsecureWorkers bool
 	// MaxWorkers is how many connections the worker port may have at once. A
@@ -137,6 +141,7 @@ type Router struct {
 	streams atomic.Uint64 // the last stream number given out
 	memory  memory
 	retries retries
+	grants  atomic.Pointer[[]grant]
 	spares  sync.Pool // streams whose requests are over
 	peers   sync.WaitGroup
 
@@ -198,15 +203,19 @@ func New(cfg Config) (*Router, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if len(cfg.Token) > 255 {
-		return nil, fmt.Errorf("the token has %d bytes; at most 255 fit a PLAIN password", len(cfg.Token))
+	if cfg.Token != "" {
+		cfg.Grants = append(slices.Clone(cfg.Grants), Grant{Token: cfg.Token})
+	}
+	grants, err := readGrants(cfg.Grants)
+	if err != nil {
+		return nil, err
 	}
 	for _, e := range cfg.Workers {
 		near, err := zmtp.IsLoopback(e)
 		if err != nil {
 			return nil, err
 		}
-		if !near && cfg.Token == "" && !cfg.InsecureWorkers {
+		if !near && len(grants) == 0 && !cfg.InsecureWorkers {
 			return nil, fmt.Errorf("worker port %s can be reached from other machines, and whoever dials in gets requests: set a token (--token, --token-file), or say --insecure-workers", e)
 		}
 	}
@@ -227,6 +236,7 @@ func New(cfg Config) (*Router, error) {
 	r.streams.Store(uint64(time.Now().UnixMicro()))
 	r.memory.init(cfg.MaxMemory)
 	r.retries.init()
+	r.grants.Store(&grants)
 	return r, nil
 }
 

@@ -30,7 +30,7 @@ func demoCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return demo(ctx, v, s.router.Token, cmd.Root().Writer)
+			return demo(ctx, v, s.firstToken(), cmd.Root().Writer)
 		},
 	}
 }

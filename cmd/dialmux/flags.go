@@ -6,7 +6,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +27,7 @@ type settings struct {
 	admin     string // empty: off
 	insecure  bool   // admin may be reached from other machines
 	tokenFile string
+	tokens    *tokens // of it; nil: there is none
 	router    router.Config
 	log       logging
 	inherited inherited
@@ -73,7 +73,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("admin", "serve /healthz, /readyz, /workers and /streams at this `ADDRESS`; empty: nowhere", &s.admin, "127.0.0.1:9901", parseAdmin),
 		flag("insecure-admin", "open the admin port beyond loopback: who reaches it can read the names of workers and the paths that are asked for", &s.insecure, false, parseBool),
 		flag("token", "let only workers join that show this `TOKEN` (others can read a command line: --token-file is safer)", &c.Token, "", anything),
-		flag("token-file", "take the token from the first line of this `FILE`", &s.tokenFile, "", anything),
+		flag("token-file", "take tokens from this `FILE`: for each line one, and perhaps what workers that show it may announce, as in TOKEN service=shop host=*.shop.test path=/api/ (read again when it changes)", &s.tokenFile, "", anything),
 		flag("insecure-workers", "open worker ports beyond loopback without a token: who reaches them gets requests", &c.InsecureWorkers, false, parseBool),
 		flag("queue-limit", "let this `NUMBER` of requests wait for a worker; 0: none", &c.QueueLimit, router.DefaultQueueLimit, parseCount),
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
@@ -101,11 +101,11 @@ func (s *settings) finish(cmd *cli.Command) error {
 	case s.tokenFile != "" && s.router.Token != "":
 		return both("token-file", "token")
 	case s.tokenFile != "":
-		token, err := readToken(s.tokenFile)
-		if err != nil {
+		s.tokens = newTokens(s.tokenFile)
+		if _, err := s.tokens.source.read(); err != nil {
 			return err
 		}
-		s.router.Token = token
+		s.router.Grants = s.tokens.grants
 	}
 	p, c := &s.port, &s.router
 	for _, limit := range []*time.Duration{&p.HeadTimeout, &p.IdleTimeout, &p.BodyTimeout, &p.WriteTimeout, &c.ResponseTimeout, &c.Drain} {
@@ -152,18 +152,6 @@ func (s *settings) loadCertificates() (err error) {
 
 func needsTLS(name string) error {
 	return fmt.Errorf("--%s (%s) is there, but no --tls-cert (%s); give that and --tls-key", name, twin(name), twin("tls-cert"))
-}
-
-func readToken(file string) (string, error) {
-	text, err := os.ReadFile(file) //nolint:gosec // the operator names it
-	if err != nil {
-		return "", fmt.Errorf("--token-file: %w; name a file that this user may read", err)
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	if line = strings.TrimSpace(line); line == "" {
-		return "", fmt.Errorf("--token-file: the first line of %s is empty; write the token there", file)
-	}
-	return line, nil
 }
 
 // What flags take. An error says what would be right; which flag has which

@@ -30,6 +30,7 @@ type service struct {
 	public  *listener
 	scheme  string        // that public speaks
 	certs   *certificates // of public; nil: no TLS
+	tokens  *tokens       // of workers; nil: they are not in a file
 	detour  *listener     // redirects to public; nil: off
 	admin   *http.Server  // nil: off
 	adminAt *net.TCPListener
@@ -74,7 +75,7 @@ func (s *settings) heed() {
 // served.
 func open(s *settings, log *slog.Logger) (_ *service, err error) {
 	sayLimits := s.fit(descriptors())
-	v := &service{log: log, drain: max(s.router.Drain, 0)}
+	v := &service{log: log, tokens: s.tokens, drain: max(s.router.Drain, 0)}
 	inherited := &s.inherited
 	defer func() {
 		if err != nil {
@@ -175,6 +176,9 @@ func (v *service) run(ctx context.Context) error {
 	g.Go(v.public.serve)
 	if v.certs != nil {
 		g.Go(func() error { v.certs.watch(routing, v.log); return nil })
+	}
+	if v.tokens != nil {
+		g.Go(func() error { v.tokens.watch(routing, v.router, v.log); return nil })
 	}
 	if v.detour != nil {
 		v.log.Info("HTTP port open that redirects to HTTPS", "address", v.detour.Addr().String())

@@ -23,6 +23,7 @@ func read(t *testing.T, args ...string) settings {
 	if err := cmd.Run(t.Context(), append([]string{"router"}, args...)); err != nil {
 		t.Fatal(err)
 	}
+	s.tokens = nil // what it read stands in router.Grants
 	return s
 }
 
@@ -35,7 +36,7 @@ func TestFlagsAndTwins(t *testing.T) {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(" from the file \nrest"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(" sesame service=shop \n# the rest"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	defaults := read(t)
@@ -52,7 +53,9 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"admin", "", func(s *settings) { s.admin = "" }},
 		{"insecure-admin", "true", func(s *settings) { s.insecure = true }},
 		{"token", "sesame", func(s *settings) { s.router.Token = "sesame" }},
-		{"token-file", file, func(s *settings) { s.tokenFile, s.router.Token = file, "from the file" }},
+		{"token-file", file, func(s *settings) {
+			s.tokenFile, s.router.Grants = file, []router.Grant{{Token: "sesame", Services: []string{"shop"}}}
+		}},
 		{"insecure-workers", "true", func(s *settings) { s.router.InsecureWorkers = true }},
 		{"head-timeout", "7s", func(s *settings) { s.port.HeadTimeout = 7 * time.Second }},
 		{"head-timeout", "0", func(s *settings) { s.port.HeadTimeout = -1 }},
