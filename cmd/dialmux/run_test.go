@@ -185,9 +185,9 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := startRouter(t)
-			after := "100ms"
-			if name == "second SIGINT" {
-				after = "1h"
+			after := "1h"
+			if name == "SIGTERM, unheard" {
+				after = "100ms"
 			}
 			p := r.run("-n", "2", "--kill-after", after, "--", "testapp", "$PORT", tc.odd)
 			pids := r.pids(2)
