@@ -108,7 +108,7 @@ func (a *App) copyBody(w http.ResponseWriter, res *http.Response, c *conn) error
 	defer a.buffers.Put(buf)
 	rest, sent := res.ContentLength, false // rest is -1 if that is not known
 	for rest != 0 || c == nil {            // HTTP/2 has trailers behind bodies of known length too
-		if rest != 0 && !atHand(res, c) && (sent || c == nil || c.answers.Buffered() == 0) {
+		if rest != 0 && !atHand(res, c) && (sent || c == nil || c.answers.Buffered() == 0 && !c.soon()) {
 			if err := flush(); err != nil {
 				return errors.Join(http.ErrAbortHandler, err)
 			}

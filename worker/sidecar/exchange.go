@@ -21,6 +21,10 @@ type fault struct {
 
 func (f *fault) Error() string { return f.err.Error() }
 
+// lastBreath is how long a request that was lost is held before the router hears of it: the port of a process that dies may take connections for
+// a moment longer than it answers, and who tries again at once is lost again.
+const lastBreath = 100 * time.Millisecond
+
 var errMalformed = errors.New("its head is malformed, or no HTTP/1.1 at all")
 
 var errUnsent = errors.New("the app closed the connection before the request was written")
@@ -75,9 +79,10 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 		http.Error(w, "the app's answer cannot be forwarded: "+err.Error(), http.StatusBadGateway)
 	case errors.Is(err, errUnsent):
 		panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
-	case begun:
-		panic(http.ErrAbortHandler)
 	default:
+		if !begun {
+			sleep(q.Context(), lastBreath)
+		}
 		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
 	}
 }
