@@ -185,7 +185,7 @@ func TestWhenServeGivesUp(t *testing.T) {
 
 // What has left the process group, and holds the output, holds up nothing.
 func TestADaemonDoesNotHoldUpTheEnd(t *testing.T) {
-	g := newGroup(t, "setsid sleep 30 & echo $!; exec sleep 1000", nil).start(t)
+	g := newGroup(t, "setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000", nil).start(t)
 	eventually(t, "its number", func() bool { return strings.HasSuffix(g.out.String(), "\n") })
 	daemon, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(g.out.String(), "web | ")))
 	if err != nil {
