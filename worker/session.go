@@ -192,6 +192,9 @@ func (s *session) welcomed(f *frame.Frame) error {
 	if s.link.told.name != parked { // JOIN has no answer: that a router changed its mind shows when it sends work
 		s.tellJoined()
 	}
+	if s.pool.OnJoin != nil {
+		s.pool.OnJoin(s.link.endpoint)
+	}
 	return nil
 }
 

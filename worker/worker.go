@@ -86,6 +86,9 @@ type Worker struct {
 	Balance    string // how workers of the same host and path are chosen: "round-robin" or "least"; default: as the router says
 	Tags       map[string]string
 
+	// OnJoin is called each time a link has told its router who this worker is, with the router's endpoint. It must not block. Default: nothing.
+	OnJoin func(router string)
+
 	// Logger gets one record for each change of a link's state, each panic and each misuse of a ResponseWriter. Default: none.
 	Logger *slog.Logger
 
@@ -115,7 +118,7 @@ func (w Worker) withDefaults() (Worker, error) {
 		return w, errors.New("worker: Handler is nil: set what shall answer requests")
 	}
 	if w.Name == "" {
-		w.Name = defaultName()
+		w.Name = DefaultName()
 	} else if !validName(w.Name) {
 		return w, fmt.Errorf("worker: Name %q: use 1 to 128 letters, digits, '.', '_' and '-'", w.Name)
 	}
@@ -169,8 +172,8 @@ func notInName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
 }
 
-// defaultName makes a valid name of whatever the host is called.
-func defaultName() string {
+// DefaultName is what a worker is called that has no Name: a valid name, whatever the host is called.
+func DefaultName() string {
 	host, _ := os.Hostname()
 	host = strings.Map(func(r rune) rune {
 		if notInName(r) {

@@ -27,16 +27,18 @@ func main() {
 
 func command() *cli.Command {
 	var version bool
-	return &cli.Command{
+	return completes(&cli.Command{
 		Name:        "dialmux",
 		Usage:       "a reverse proxy whose backends dial in",
 		Description: "Example: dialmux demo",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "version", Usage: "print the version, and end", Local: true, HideDefault: true, Destination: &version},
 		},
-		Commands:     []*cli.Command{routerCommand(), workerCommand(), demoCommand(), conformCommand(), versionCommand()},
-		HideVersion:  true, // ours prints the line that `dialmux version` does
-		OnUsageError: usageError,
+		Commands:                        []*cli.Command{routerCommand(), workerCommand(), runCommand(), statusCommand(), demoCommand(), conformCommand(), versionCommand()},
+		EnableShellCompletion:           true,
+		ConfigureShellCompletionCommand: ownBash,
+		HideVersion:                     true, // ours prints the line that `dialmux version` does
+		OnUsageError:                    usageError,
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			switch {
 			case version:
@@ -46,12 +48,12 @@ func command() *cli.Command {
 			}
 			return cli.ShowRootCommandHelp(cmd)
 		},
-	}
+	})
 }
 
 func unknownCommand(cmd *cli.Command) error {
 	name := cmd.Args().First()
-	return fmt.Errorf("there is no command %q; did you mean %q? `dialmux --help` lists them", name, cli.SuggestCommand(cmd.Commands, name))
+	return fmt.Errorf("there is no command %q; did you mean %q? `%s --help` lists them", name, cli.SuggestCommand(cmd.Commands, name), cmd.FullName())
 }
 
 // noArguments is for commands that have flags only.
@@ -70,11 +72,7 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	if !unknown {
 		return err
 	}
-	dashes := "--"
-	if len(name) == 1 {
-		dashes = "-"
-	}
-	line := fmt.Sprintf("%s has no flag %s%s;", cmd.FullName(), dashes, name)
+	line := fmt.Sprintf("%s has no flag %s;", cmd.FullName(), dashed(name))
 	if near := cli.SuggestFlag(cmd.Flags, name, false); near != "" {
 		line += fmt.Sprintf(" did you mean %s?", near)
 	}

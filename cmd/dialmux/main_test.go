@@ -23,7 +23,7 @@ import (
 // The test binary is also the programs that the tests run: dialmux itself, a
 // worker, and what scripts use in curl's place.
 func TestMain(m *testing.M) {
-	testscript.Main(leakless{m}, map[string]func(){"dialmux": main, "testworker": testworker, "get": get})
+	testscript.Main(leakless{m}, map[string]func(){"dialmux": main, "testworker": testworker, "testapp": testapp, "get": get})
 }
 
 type leakless struct{ *testing.M }

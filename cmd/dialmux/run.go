@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/dialmux/dialmux/internal/supervise"
+	"github.com/dialmux/dialmux/worker"
+)
+
+func runCommand() *cli.Command {
+	var s runSettings
+	one := 1
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "run a web app, and make a worker of it",
+		ArgsUsage: "[--] COMMAND ...",
+		Description: `Example: dialmux run -n 4 -- python3 -m http.server '$PORT'
+
+COMMAND is started with PORT set to a free port, where it has to listen on
+127.0.0.1; $PORT and ${PORT} in its arguments become that, too. Once it answers
+it is announced to the routers. When it dies it is started again, at first after
+100ms, then ever later up to 10s. What it prints has the worker's name before it.
+
+SIGTERM and SIGINT: no new requests, running ones may go on for --grace, then
+COMMAND gets SIGTERM, and what is left of it SIGKILL after --kill-after; exit
+code 0. A second one kills at once. SIGHUP: each of the -n is replaced, one after
+the other, the new one announced before the old one drains. SIGUSR1, SIGUSR2 and
+SIGWINCH are handed on.`,
+		Flags:        s.flags(),
+		StopOnNthArg: &one, // what follows COMMAND is its own
+		OnUsageError: usageError,
+		Action:       func(ctx context.Context, cmd *cli.Command) error { return s.run(ctx, cmd) },
+	}
+}
+
+// runSettings is what the flags of dialmux run say.
+type runSettings struct {
+	joining
+	forwarding
+	n         int
+	killAfter time.Duration
+	log       logging
+}
+
+const defaultKillAfter = 10 * time.Second
+
+func (s *runSettings) flags() []cli.Flag {
+	flags := []cli.Flag{
+		alias("n", flag("instances", "run this `NUMBER` of it, each on a port of its own; their workers' names end in -1, -2 and so on", &s.n, 1, parseInstances)),
+		flag("kill-after", "kill what has not ended this `DURATION` after it was asked to", &s.killAfter, defaultKillAfter, parseDuration),
+		flag("strip-prefix", "take the --path that matches off before the app sees it, and tell it by X-Forwarded-Prefix", &s.strip, false, parseBool),
+	}
+	flags = append(append(flags, s.joining.flags()...), s.healthFlags()...)
+	return append(flags,
+		flag("log-level", "log lines of this `LEVEL` and above: debug, info, warn, error", &s.log.level, "info", parseLevel),
+		flag("log-format", "log in this `FORMAT`: text, json, or auto (text on a terminal, else json)", &s.log.format, "auto", parseFormat),
+	)
+}
+
+func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
+	args := cmd.Args().Slice()
+	if len(args) == 0 || args[0] == "" {
+		return fmt.Errorf("%s wants the command that it is to run, as in: %s -- python3 -m http.server '$PORT'", cmd.FullName(), cmd.FullName())
+	}
+	if s.strip && len(s.worker.Paths) == 0 {
+		return fmt.Errorf("--strip-prefix (%s) is there, but no --path (%s); give the prefix there", twin("strip-prefix"), twin("path"))
+	}
+	if err := s.finish(); err != nil {
+		return err
+	}
+	if s.worker.Name == "" {
+		s.worker.Name = worker.DefaultName()
+	}
+	log := s.log.logger(os.Stderr)
+	g, err := supervise.New(supervise.Config{
+		Name: s.worker.Name, N: s.n, Args: args, Env: environment(), KillAfter: s.killAfter,
+		Stdout: cmd.Root().Writer, Stderr: os.Stderr, Logger: log, Answers: s.answers,
+		Serve: func(ctx context.Context, name, address string, announced func()) error {
+			return s.serve(ctx, log.With("worker", name), name, address, announced)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return supervised(ctx, g, log)
+}
+
+// supervised runs g, and does with it what signals say.
+func supervised(ctx context.Context, g *supervise.Group, log *slog.Logger) error {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, append(handedOn(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)...)
+	defer signal.Stop(signals)
+	first := ctx.Done() // that of a signal from before Notify
+	ctx, drain := context.WithCancel(context.WithoutCancel(ctx))
+	defer drain()
+	ended := make(chan error, 1)
+	var running sync.WaitGroup
+	running.Go(func() { ended <- g.Run(ctx) })
+	for asked := 0; ; {
+		select {
+		case err := <-ended:
+			running.Wait()
+			return err
+		case <-first:
+			first = nil
+			drain()
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				g.Roll()
+			case sig != os.Interrupt && sig != syscall.SIGTERM:
+				g.Signal(sig)
+			case asked == 0:
+				asked++
+				log.Info("draining; a second signal kills what runs", "signal", sig.String())
+				drain()
+			default:
+				g.Kill()
+				// Requests that ran may go on for a while: the end of this process is theirs.
+				return errors.New("a second signal came before all was done: what still ran was killed")
+			}
+		}
+	}
+}
+
+// at is the forwarding to an instance.
+func (f forwarding) at(address string) *forwarding {
+	f.to = "http://" + address
+	return &f
+}
+
+func (s *runSettings) answers(ctx context.Context, address string) error {
+	a, err := s.at(address).app(nil, nil)
+	if err != nil {
+		return err
+	}
+	return a.Check(ctx)
+}
+
+// serve is a worker for the instance at address.
+func (s *runSettings) serve(ctx context.Context, log *slog.Logger, name, address string, announced func()) error {
+	a, err := s.at(address).app(s.worker.Paths, log)
+	if err != nil {
+		return err
+	}
+	k := known{to: map[string]bool{}, all: len(s.worker.Routers), tell: announced}
+	defer k.stop()
+	w := s.worker
+	w.Name, w.OnJoin = name, k.joined
+	return a.run(ctx, w)
+}
+
+// stragglers is how long a worker is not taken for announced because some routers do not know it yet. They may be gone.
+const stragglers = 2 * time.Second
+
+// known tells once all routers know a worker, or those that can be reached do.
+type known struct {
+	all  int
+	tell func()
+
+	mu    sync.Mutex
+	to    map[string]bool
+	later *time.Timer
+}
+
+func (k *known) joined(router string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.to[router] = true
+	switch {
+	case len(k.to) == k.all:
+		k.tell()
+	case k.later == nil:
+		k.later = time.AfterFunc(stragglers, k.tell)
+	}
+}
+
+func (k *known) stop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.later != nil {
+		k.later.Stop()
+	}
+}
+
+// environment is ours, but for a secret that is not the app's.
+func environment() (env []string) {
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, twin("token")+"=") {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+func parseInstances(s string) (int, error) {
+	n, err := parseCount(s)
+	if err != nil || n < 1 || n > maxInstances {
+		return 0, fmt.Errorf("want a number from 1 to %d", maxInstances)
+	}
+	return n, nil
+}
+
+const maxInstances = 1000

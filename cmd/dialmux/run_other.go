@@ -1,0 +1,7 @@
+//go:build !unix
+
+package main
+
+import "os"
+
+func handedOn() []os.Signal { return nil }

@@ -1,0 +1,158 @@
+package supervise
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// process is a command that was started, and leads a process group.
+type process struct {
+	cmd    *exec.Cmd
+	exited chan struct{}  // closed when it has, and cmd.ProcessState is there
+	output sync.WaitGroup // what copies it, and waits for the process
+}
+
+var portVariable = regexp.MustCompile(`\$(PORT\b|\{PORT\})`)
+
+// start starts the command on port.
+func (g *Group) start(name string, port int) (*process, error) {
+	number := strconv.Itoa(port)
+	args := make([]string, len(g.Args))
+	for i, a := range g.Args {
+		args[i] = portVariable.ReplaceAllLiteralString(a, number)
+	}
+	p := &process{cmd: exec.Command(args[0], args[1:]...), exited: make(chan struct{})} //nolint:gosec // running what the operator names is the purpose
+	p.cmd.Env = append(slices.Clip(g.Env), "PORT="+number)
+	p.cmd.SysProcAttr = ownGroup()
+	var copies []func()
+	var ours, theirs []*os.File
+	for _, to := range []struct {
+		file **os.File
+		out  *output
+	}{{new(*os.File), g.stdout}, {new(*os.File), g.stderr}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			shut(ours)
+			shut(theirs)
+			return nil, err
+		}
+		ours, theirs = append(ours, r), append(theirs, w)
+		copies = append(copies, func() { to.out.copy(name, r) })
+	}
+	p.cmd.Stdout, p.cmd.Stderr = theirs[0], theirs[1]
+
+	begun := make(chan error, 1)
+	p.output.Go(func() {
+		// The kernel kills it when the thread ends that started it.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := g.begin(p)
+		shut(theirs)
+		begun <- err
+		if err != nil {
+			return
+		}
+		_ = p.cmd.Wait() // ProcessState tells
+		g.mu.Lock()
+		delete(g.processes, p)
+		g.mu.Unlock()
+		close(p.exited)
+	})
+	if err := <-begun; err != nil {
+		p.output.Wait()
+		shut(ours)
+		return nil, unstartable(args[0], err)
+	}
+	for i, c := range copies {
+		p.output.Go(func() {
+			c()
+			_ = ours[i].Close()
+		})
+	}
+	p.output.Go(func() {
+		<-p.exited
+		for _, r := range ours { // one that has left the group may hold the other end
+			_ = r.SetReadDeadline(time.Now().Add(lastWords))
+		}
+	})
+	return p, nil
+}
+
+// lastWords is how long what a process has printed may take to arrive after its end.
+const lastWords = time.Second
+
+// begin starts p, unless all were killed.
+func (g *Group) begin(p *process) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.killed {
+		return os.ErrProcessDone
+	}
+	err := p.cmd.Start()
+	if err == nil {
+		g.processes[p] = struct{}{}
+	}
+	return err
+}
+
+func shut(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+func (p *process) hasExited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// how says how it ended.
+func (p *process) how() error {
+	return fmt.Errorf("%s", strings.TrimSpace(p.cmd.ProcessState.String()))
+}
+
+// end asks the process group to end, and returns whether it did within limit. Else it is killed.
+func (p *process) end(limit time.Duration) bool {
+	p.terminate()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	exited := p.exited
+	for {
+		select {
+		case <-exited:
+			exited = nil
+		case <-look.C:
+		case <-timer.C:
+			p.kill()
+			<-p.exited
+			p.clear()
+			return false
+		}
+		if exited == nil && !p.leavesBehind() {
+			return true
+		}
+	}
+}
+
+// clear kills what a process that has ended has left behind in its group.
+func (p *process) clear() {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(lastWords); p.leavesBehind() && time.Now().Before(deadline); <-look.C {
+		p.kill()
+	}
+}

@@ -1,0 +1,29 @@
+package worker
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+)
+
+// OnJoin is called with the endpoint each time that a router has heard who the worker is.
+func TestOnJoin(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRouter(t)
+		var told []string
+		r.start(Worker{Routers: []string{"pipe"}, Handler: http.NotFoundHandler(), OnJoin: func(router string) { told = append(told, router) }})
+		synctest.Wait()
+		if len(told) > 0 {
+			t.Errorf("told %q before WELCOME", told)
+		}
+		for n := range 2 {
+			l := r.join()
+			synctest.Wait()
+			if want := slices.Repeat([]string{"pipe"}, n+1); !slices.Equal(told, want) {
+				t.Errorf("told %q, want %q", told, want)
+			}
+			_ = l.Close()
+		}
+	})
+}
