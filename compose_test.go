@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -49,26 +48,20 @@ type composed struct {
 	t       *testing.T
 	program []string // docker compose, or docker-compose
 	env     []string
-	address string // where clients come in
+	address string // where clients come in: a free port, on loopback
 }
 
 // composeUp is make up, as a project of the test's own. It is taken down when the test ends, even by a panic.
 func composeUp(t *testing.T) *composed {
 	t.Helper()
-	port, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &composed{t: t, address: port.Addr().String(), program: []string{"docker", "compose"}}
-	_ = port.Close()
+	c := &composed{t: t, program: []string{"docker", "compose"}}
 	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
 		c.program = []string{"docker-compose"}
 	}
 	if _, err := exec.LookPath(c.program[0]); err != nil {
 		t.Skipf("there is neither docker compose nor docker-compose, so docker-compose.yml is not tried: %v", err)
 	}
-	_, number, _ := net.SplitHostPort(c.address)
-	c.env = append(os.Environ(), fmt.Sprint("COMPOSE_PROJECT_NAME=dialmux-test-", os.Getpid()), "DIALMUX_PORT="+number, "DIALMUX_TOKEN="+rand.Text())
+	c.env = append(os.Environ(), fmt.Sprint("COMPOSE_PROJECT_NAME=dialmux-test-", os.Getpid()), "DIALMUX_PORT=0", "DIALMUX_TOKEN="+rand.Text())
 
 	// A process that outlives this one, and waits for its end.
 	log, err := os.Create(filepath.Join(t.TempDir(), "down"))
@@ -101,7 +94,7 @@ func composeUp(t *testing.T) *composed {
 	up.Env = c.env
 	if printed, err := up.CombinedOutput(); err != nil {
 		t.Fatalf("make up: %v\n%s", err, printed)
-	} else if !strings.Contains(string(printed), "curl http://"+c.address+"/\n") {
+	} else if c.address = strings.TrimSpace(c.compose("port", "router", "9000")); !strings.Contains(string(printed), "curl http://"+c.address+"/\n") {
 		t.Errorf("make up does not end with what to try:\n%s", printed)
 	}
 	return c
