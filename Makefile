@@ -204,6 +204,9 @@ test-deps:
 	printf '#include <msgpack.h>\n#include <zmq.h>\n' | cc -E -x c - >/dev/null 2>&1 || missing+=(gcc libc6-dev libzmq3-dev libmsgpack-dev)
 	command -v curl >/dev/null || missing+=(curl)
 	command -v slowhttptest >/dev/null || missing+=(slowhttptest)
+	/usr/bin/python3 -c 'import flask' 2>/dev/null || missing+=(python3-flask)
+	[[ -x /usr/bin/puma ]] || missing+=(puma)
+	[[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
 	if (( $${#missing[@]} )) && ! installs "$${missing[@]}"; then
 		echo "could not install $${missing[*]}: as root, run apt-get install $${missing[*]}"
 		[[ $${CI:-} != true ]] || exit 1
