@@ -22,7 +22,7 @@ tool = $(GO) tool -modfile=tools.mod
 # golangci-lint takes minutes to build: kept per version of it and of the Go that built it.
 golangci-lint := bin/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools.mod)-$(shell $(GO) env GOVERSION)
 
-.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race hurt fuzz fuzz-briefly vuln bench chaos chaos-briefly image up down test-deps bench-deps chaos-deps clean
+.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race heavy fuzz fuzz-briefly vuln bench chaos chaos-briefly image up down test-deps bench-deps chaos-deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ demo: build ## a router and two workers in one process, and the curl to try
 build: ## bin/dialmux
 	@CGO_ENABLED=0 $(GO) build -o bin/dialmux ./cmd/dialmux
 
-test: test-deps check unit grpc race hurt ## all that must pass: checks, then unit, interop and end-to-end tests, plain and under the race detector, then chaos and fuzz
+test: test-deps check unit grpc heavy ## all that must pass: checks, then unit, interop and end-to-end tests, plain and under the race detector, chaos and fuzz
 	@echo '== all passed'
 
 check: fmt-check lint vet ## format, lint and vet
@@ -61,8 +61,8 @@ vet:
 	@echo '== vet'
 	$(GO) vet $(PKG)
 
-# Tests one package after the other, since some count what the machine does; but conform's, which wait for
-# seconds that the specification counts, beside the others. Nothing is cached: the cache does not see what the programs
+# Tests conform's package, which waits for seconds that the specification counts, beside the others. Those go one after
+# the other with -p 1: some count what the machine does, but not under the race detector. Nothing is cached: the cache does not see what the programs
 # that they start are made of.
 define tests
 tests() {
@@ -71,7 +71,7 @@ tests() {
 	beside=$$(grep '/conform$$' <<<"$$packages" | grep -v '/examples/' || true)
 	others=$$(grep -vxF "$${beside:-none}" <<<"$$packages" || true)
 	if [[ -n $$beside ]]; then $(GO) test $$flags -count=1 $$beside & fi
-	if [[ -n $$others ]]; then $(GO) test $$flags -p 1 -count=1 $$others || failed=1; fi
+	if [[ -n $$others ]]; then $(GO) test $$flags -count=1 $$others || failed=1; fi
 	if [[ -n $$beside ]]; then wait $$! || failed=1; fi
 	return $$failed
 }
@@ -81,7 +81,7 @@ unit: ## every test, with fuzz seeds and the tests that count memory
 	@$(tests)
 	echo '== tests'
 	docker info >/dev/null 2>&1 || echo 'SKIPPED: no docker engine answers, so TestImage and TestCompose do not try Dockerfile and docker-compose.yml'
-	tests '' '^$$'
+	tests '-p 1' '^$$'
 
 grpc: ## gRPC's interop client and server through a router, in a module of their own
 	@echo '== gRPC'
@@ -134,11 +134,13 @@ bench: bench-deps build ## CPU, latency and memory against nginx, HAProxy, Caddy
 	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
 	bin/bench -dialmux bin/dialmux $(BENCHFLAGS)
 
-hurt: ## chaos-briefly, and fuzz-briefly with what it leaves of the processor
-	@nice -n 19 $(MAKE) fuzz-briefly &
+heavy: ## race, beside it chaos-briefly, and fuzz-briefly with what they leave of the processor
+	@$(MAKE) chaos-briefly & chaos=$$!
+	nice -n 19 $(MAKE) fuzz-briefly & fuzz=$$!
 	failed=0
-	$(MAKE) chaos-briefly || failed=1
-	wait $$! || failed=1
+	$(MAKE) race || failed=1
+	wait $$chaos || failed=1
+	wait $$fuzz || failed=1
 	exit $$failed
 
 chaos: chaos-deps build ## half an hour of faults, a million requests: what was lost, doubled or crossed, as a table

@@ -437,23 +437,23 @@ func (p *peer) receiveReset(f *frame.Frame) {
 	if !open {
 		return
 	}
-	refused := f.Code == http2.ErrCodeRefusedStream
+	refused, lost := f.Code == http2.ErrCodeRefusedStream, f.Code == http2.ErrCodeConnect // a sidecar's app died
+	if refused || lost {
+		p.r.pool.refused(p, lost) // before the request moves, or it might come back
+	}
 	if s != nil {
 		err := error(&failure{502, fmt.Sprintf("the worker gave the request up: %v", f.Code), false})
 		switch {
 		case refused:
 			err = errRefused
-		case f.Code == http2.ErrCodeConnect: // a sidecar whose app died
+		case lost:
 			err = errLost
-		}
-		s.fail(f.Stream, err)
-		if !refused {
+		default:
 			p.r.pool.failed(p)
 		}
+		s.fail(f.Stream, err)
 	}
-	if refused {
-		p.r.pool.refused(p)
-	} else {
+	if !refused && !lost {
 		p.r.pool.release(p, false)
 	}
 }

@@ -317,13 +317,18 @@ func (q *pool) unsent(p *peer, err error) {
 	q.mu.Unlock()
 }
 
-// refused gives back the slot of a stream that p refused, and passes p over
-// until one of its streams ends or the pause is over.
-func (q *pool) refused(p *peer) {
+// refused gives back the slot of a stream that p refused, or lost with what it
+// answers from, and passes p over until one of its streams ends or the pause is
+// over.
+func (q *pool) refused(p *peer, lost bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p.busy--
-	p.refusals++
+	if lost {
+		p.ended++
+	} else {
+		p.refusals++
+	}
 	p.passed = true
 	q.unring(p)
 	if p.pause == nil {
@@ -333,7 +338,7 @@ func (q *pool) refused(p *peer) {
 	p.pause.Reset(refusalPause)
 }
 
-// refusalPause is how long a worker that refused a stream is passed over.
+// refusalPause is how long a worker that refused or lost a stream is passed over.
 const refusalPause = 100 * time.Millisecond
 
 func (q *pool) resume(p *peer) {

@@ -364,3 +364,34 @@ func TestAConnectionThatTakesNothingIsPassedOver(t *testing.T) {
 		lost.wants(200, "late")
 	})
 }
+
+// A worker whose app has just died is passed over, so that what it lost does not come back to it before it withdraws.
+func TestAWorkerThatLostItsAppIsPassedOver(t *testing.T) {
+	for name, comes := range map[string]bool{"another one comes": true, "it stays alone": false} {
+		t.Run(name, func(t *testing.T) {
+			story(t, router.Config{}, func(w *world) {
+				a := w.join("a", 4)
+				first, second := w.get("/1"), w.get("/2")
+				c, d := a.request(), a.request()
+				w.settle()
+				c.reset(http2.ErrCodeConnect)
+				d.reset(http2.ErrCodeConnect)
+				w.settle()
+				if !first.waiting() || !second.waiting() {
+					t.Fatal("answered")
+				}
+				a.silent()
+				k := a
+				if comes {
+					k = w.join("b", 4)
+				} else {
+					time.Sleep(100 * time.Millisecond)
+				}
+				k.request().answer(200, "")
+				k.request().answer(200, "")
+				first.wants(200, "")
+				second.wants(200, "")
+			})
+		})
+	}
+}
