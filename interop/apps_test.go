@@ -42,11 +42,11 @@ var webApps = []webApp{
 		need(t, "puma", puma, "--version")
 		return []string{puma, "--quiet", "--bind", "tcp://" + address, "testdata/apps/hello.ru"}
 	}},
-	{name: "python", scheme: "http", says: "Hello from a folder\n", command: func(t *testing.T, _, port string) []string {
+	{name: "python", scheme: "http", says: "Hello from Python\n", command: func(t *testing.T, _, port string) []string {
 		need(t, "python3", python, "--version")
-		return []string{python, "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", "testdata/apps/static"}
+		return []string{python, "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", folder(t, "Hello from Python\n")}
 	}},
-	{name: "nginx", scheme: "http", says: "Hello from a folder\n", command: nginxCommand},
+	{name: "nginx", scheme: "http", says: "Hello from nginx\n", command: nginxCommand},
 	{name: "grpc", scheme: "h2c", command: func(t *testing.T, address, _ string) []string {
 		program := filepath.Join(scratch, "grpc-server")
 		if out, err := exec.Command("go", "build", "-C", "../examples/grpc", "-o", program, "./server").CombinedOutput(); err != nil {
@@ -61,12 +61,18 @@ const (
 	nginx = "/usr/sbin/nginx"
 )
 
-func nginxCommand(t *testing.T, address, _ string) []string {
-	need(t, "nginx-light", nginx, "-v")
-	folder, err := filepath.Abs("testdata/apps/static")
-	if err != nil {
+// folder is one with an index.html.
+func folder(t *testing.T, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func nginxCommand(t *testing.T, address, _ string) []string {
+	need(t, "nginx-light", nginx, "-v")
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root;" // nobody may not read what is root's
@@ -90,7 +96,7 @@ http {
 		root %[4]s;
 	}
 }
-`, user, dir, address, folder), 0o600); err != nil {
+`, user, dir, address, folder(t, "Hello from nginx\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return []string{nginx, "-e", "stderr", "-c", config}
@@ -122,7 +128,7 @@ func TestAnyAppIsAWorker(t *testing.T) {
 		if a.scheme == "h2c" {
 			a.asking = startCalls(t, r.addr, a.host())
 		} else {
-			a.asking = startLoad(t, r.addr, crowd{clients: 2, pace: 50 * time.Millisecond}, func(string) request {
+			a.asking = startLoad(t, r.addr, crowd{clients: 4, pace: 50 * time.Millisecond}, func(string) request {
 				return request{method: http.MethodGet, target: "/", host: a.host(), want: []byte(a.says)}
 			})
 		}
