@@ -221,10 +221,12 @@ func (c *calls) call(addr, host string) error {
 	body, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
 	switch {
+	case err != nil:
+		return err
 	case resp.StatusCode == http.StatusBadGateway && strings.Contains(resp.Header.Get("Proxy-Status"), "connection_terminated"):
 		return errUnavailable
-	case err != nil || resp.StatusCode != http.StatusOK || resp.Trailer.Get("Grpc-Status") != "0" || !bytes.Equal(body, empty):
-		return fmt.Errorf("%s %q %q %q %v", resp.Status, body, resp.Header, resp.Trailer, err)
+	case resp.StatusCode != http.StatusOK || resp.Trailer.Get("Grpc-Status") != "0" || !bytes.Equal(body, empty):
+		return fmt.Errorf("%s %q %q %q", resp.Status, body, resp.Header, resp.Trailer)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func main() {
 		Addr:              address,
 		ReadHeaderTimeout: 10 * time.Second,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = fmt.Fprintf(w, "Hello from an app, which was asked for %q on %q\n", r.URL.Path, r.Host)
+			_, _ = fmt.Fprintf(w, "Hello from an app, which was asked for %q on %q\n", r.URL.Path, r.Host) //nolint:gosec // the type is text/plain
 		}),
 	}
 
