@@ -14,12 +14,15 @@ BENCHFLAGS ?=
 # The same, as in: make chaos CHAOSFLAGS='-duration 2m -seed 7'
 CHAOSFLAGS ?=
 
+# A plugin of docker's, or a program of its own.
+compose = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
 tool = $(GO) tool -modfile=tools.mod
 
 # golangci-lint takes minutes to build: kept per version of it and of the Go that built it.
 golangci-lint := bin/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools.mod)-$(shell $(GO) env GOVERSION)
 
-.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race heavy fuzz fuzz-briefly vuln bench chaos chaos-briefly image test-deps bench-deps chaos-deps clean
+.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race heavy fuzz fuzz-briefly vuln bench chaos chaos-briefly image up down test-deps bench-deps chaos-deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,7 +80,7 @@ endef
 unit: ## every test, with fuzz seeds and the tests that count memory
 	@$(tests)
 	echo '== tests'
-	docker info >/dev/null 2>&1 || echo 'SKIPPED: no docker engine answers, so TestImage does not try the Dockerfile'
+	docker info >/dev/null 2>&1 || echo 'SKIPPED: no docker engine answers, so TestImage and TestCompose do not try Dockerfile and docker-compose.yml'
 	tests '-p 1' '^$$'
 
 grpc: ## gRPC's interop client and server through a router, in a module of their own
@@ -151,6 +154,24 @@ chaos-briefly: test-deps ## three minutes of it, without the other proxies
 image: build ## a docker image, dialmux, with bin/dialmux and nothing else in it
 	@docker build -t dialmux .
 
+up: build .env ## docker-compose.yml: a router, three workers and a sidecar before an app, in containers, and the curl to try
+	@CGO_ENABLED=0 $(GO) build -o bin/ ./examples/app ./examples/hello
+	$(compose) up --build --detach --remove-orphans
+	port=$$($(compose) port router 9000)
+	for _ in {1..100}; do # until the app's worker is there
+		! curl -s -H "Host: app.localhost" "http://$$port/" | grep -q 'from an app' || break
+		sleep 0.1
+	done
+	printf '\nTry:\n  curl http://%s/\n  curl -H "Host: app.localhost" http://%s/\n' "$$port" "$$port"
+
+down: .env ## take down what make up started
+	@$(compose) down --remove-orphans --rmi local
+
+# The token that workers show to the router. Compose reads it here.
+.env:
+	@umask 077
+	printf 'DIALMUX_TOKEN=%s\n' "$$(od -An -N16 -tx1 /dev/urandom | tr -d ' ')" >.env
+
 clean: ## remove bin/
 	@rm -rf bin
 
@@ -185,6 +206,9 @@ test-deps:
 	printf '#include <msgpack.h>\n#include <zmq.h>\n' | cc -E -x c - >/dev/null 2>&1 || missing+=(gcc libc6-dev libzmq3-dev libmsgpack-dev)
 	command -v curl >/dev/null || missing+=(curl)
 	command -v slowhttptest >/dev/null || missing+=(slowhttptest)
+	/usr/bin/python3 -c 'import flask' 2>/dev/null || missing+=(python3-flask)
+	[[ -x /usr/bin/puma ]] || missing+=(puma)
+	[[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
 	if (( $${#missing[@]} )) && ! installs "$${missing[@]}"; then
 		echo "could not install $${missing[*]}: as root, run apt-get install $${missing[*]}"
 		[[ $${CI:-} != true ]] || exit 1

@@ -19,10 +19,16 @@ func docker(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(printed))
 }
 
-func TestImage(t *testing.T) {
+// needsDocker skips the test where no engine answers.
+func needsDocker(t *testing.T, untried string) {
+	t.Helper()
 	if printed, err := exec.CommandContext(t.Context(), "docker", "info").CombinedOutput(); err != nil || bytes.Contains(printed, []byte("ERROR:")) {
-		t.Skipf("no docker engine answers, so the Dockerfile is not tried: %v", err)
+		t.Skipf("no docker engine answers, so %s is not tried: %v", untried, err)
 	}
+}
+
+func TestImage(t *testing.T) {
+	needsDocker(t, "the Dockerfile")
 	dir := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "bin", "dialmux"), "./cmd/dialmux")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

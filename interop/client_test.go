@@ -15,6 +15,7 @@ import (
 // request is what a client sends, whole.
 type request struct {
 	method, target string
+	host           string // "": the address
 	upload         []byte
 	http10         bool
 	want           []byte // the right answer's body
@@ -78,7 +79,11 @@ func (c *client) send(q request, length int) error {
 	if q.http10 {
 		minor = 0
 	}
-	fmt.Fprintf(&b, "%s %s HTTP/1.%d\r\nHost: %s\r\n", q.method, q.target, minor, c.addr)
+	host := q.host
+	if host == "" {
+		host = c.addr
+	}
+	fmt.Fprintf(&b, "%s %s HTTP/1.%d\r\nHost: %s\r\n", q.method, q.target, minor, host)
 	if length > 0 || q.method == http.MethodPost || q.method == http.MethodPut {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", length)
 	}

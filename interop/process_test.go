@@ -34,14 +34,22 @@ type process struct {
 	log    *book
 	waiter sync.WaitGroup
 	ended  chan struct{}
+	killed sync.Once
 }
 
 // start runs a program until the test ends. What it prints is shown if the
 // test fails.
 func start(t testing.TB, name string, env []string, program string, args ...string) *process {
 	t.Helper()
-	p := &process{name: name, cmd: exec.Command(program, args...), log: &book{}, ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return startCommand(t, name, cmd)
+}
+
+// startCommand is start. A command that has a process group of its own is killed with all of it.
+func startCommand(t testing.TB, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{name: name, cmd: cmd, log: &book{}, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("starting %s: %v", name, err)
@@ -67,7 +75,12 @@ func start(t testing.TB, name string, env []string, program string, args ...stri
 
 // kill is kill -9, and waits.
 func (p *process) kill() {
-	p.signal(syscall.SIGKILL)
+	p.killed.Do(func() {
+		if attr := p.cmd.SysProcAttr; attr != nil && attr.Setpgid {
+			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // its children may have outlived it
+		}
+		p.signal(syscall.SIGKILL)
+	})
 	p.waiter.Wait()
 }
 

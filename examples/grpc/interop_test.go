@@ -15,12 +15,24 @@ import (
 // The cases of gRPC's own interop client that need no account at Google, by the names that its -test_case knows.
 func TestInterop(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) *running{
-		"in the clear": func(t *testing.T) *running { return startRouter(t, patient, router.Port{}) },
-		"over TLS":     startTLSRouter,
+		"in the clear": func(t *testing.T) *running {
+			r := startRouter(t, patient, router.Port{})
+			r.startExample()
+			return r
+		},
+		"over TLS": func(t *testing.T) *running {
+			r := startTLSRouter(t)
+			r.startExample()
+			return r
+		},
+		"a server behind a sidecar": func(t *testing.T) *running {
+			r := startRouter(t, patient, router.Port{})
+			r.startBehindSidecar(interop.NewTestServer())
+			return r
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
-			r.startExample()
 			cc := r.dial()
 			for _, tc := range cases {
 				t.Run(tc.name, func(t *testing.T) {

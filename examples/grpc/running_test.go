@@ -20,9 +20,11 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/grpclog"
+	"google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/dialmux/dialmux/router"
 	"github.com/dialmux/dialmux/worker"
+	"github.com/dialmux/dialmux/worker/sidecar"
 )
 
 // asExample makes this program the example itself, so that tests can kill it.
@@ -186,4 +188,32 @@ func (r *running) startWorker(w worker.Worker) (dialled <-chan net.Conn) {
 		wait.Wait()
 	})
 	return conns
+}
+
+// startBehindSidecar runs a gRPC server on a port, and a worker that forwards to it, until the test ends.
+func (r *running) startBehindSidecar(service grpc_testing.TestServiceServer) {
+	r.t.Helper()
+	server, listener := grpc.NewServer(), listen(r.t)
+	grpc_testing.RegisterTestServiceServer(server, service)
+	app, err := sidecar.New("h2c://"+listener.Addr().String(), sidecar.Options{Logger: r.log})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(listener); err != nil {
+			r.t.Error(err)
+		}
+	})
+	serving.Go(func() {
+		if err := app.Run(ctx, worker.Worker{Name: "sidecar", Routers: []string{r.workers}, Logger: r.log, Grace: -1}); err != nil {
+			r.t.Error(err)
+		}
+	})
+	r.t.Cleanup(func() {
+		stop()
+		server.Stop()
+		serving.Wait()
+	})
 }

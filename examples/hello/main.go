@@ -1,6 +1,8 @@
 // Hello is a worker that answers with its name.
 //
 //	go run ./examples/hello worker-1 [tcp://127.0.0.1:8000]
+//
+// Where routers want a token, it is taken from DIALMUX_TOKEN. A name of "" is the host's, which in a container is the container's own.
 package main
 
 import (
@@ -21,9 +23,13 @@ func main() {
 		os.Exit(2)
 	}
 	name := os.Args[1]
+	if name == "" {
+		name, _ = os.Hostname()
+	}
 	w := worker.Worker{
 		Name:    name,
 		Routers: os.Args[2:], // none: worker.DefaultRouter
+		Token:   os.Getenv("DIALMUX_TOKEN"),
 		Logger:  slog.Default(),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = fmt.Fprintf(w, "Hello from %s\n", name) //nolint:gosec // the name is the operator's, and the type is text/plain
