@@ -341,6 +341,7 @@ func (x *exchange) readBody() {
 		}
 		n, err := x.c.read(buf[:min(n, len(buf))])
 		got, last = got+int64(n), n
+		x.r.memory.relieve()
 		switch {
 		case x.most > 0 && got > x.most && !x.raw:
 			x.s.spoil(errBodySize)
