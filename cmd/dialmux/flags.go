@@ -239,6 +239,14 @@ func parseBalance(s string) (router.Balance, error) {
 	return "", errors.New("want round-robin or least")
 }
 
+func parseOptionalBalance(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	b, err := parseBalance(s)
+	return string(b), err
+}
+
 func parseForget(s string) (time.Duration, error) {
 	d, err := parseDuration(s)
 	if err == nil && d == 0 {
