@@ -236,7 +236,8 @@ func isHost(s string) bool {
 		}
 	}
 	bracketed := strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]")
-	return name != "" && len(s) <= maxHost && (bracketed || !strings.ContainsAny(name, "[]:"))
+	unlabelled := strings.HasPrefix(name, ".") || strings.Contains(name, "..")
+	return name != "" && !unlabelled && len(s) <= maxHost && (bracketed || !strings.ContainsAny(name, "[]:"))
 }
 
 func isPath(s string) bool {
