@@ -32,7 +32,6 @@ type pool struct {
 	services  map[string]*service
 	nowhere   *route // for requests that nobody has announced a route for, yet
 	waiting   int
-	pace      pace                 // of those who leave it for a worker
 	gathering map[*stream]struct{} // whose bodies are being gathered for a REP worker
 	workers   int                  // joined and not draining
 	peers     map[*peer]struct{}   // all connections, parked ones too
@@ -367,7 +366,7 @@ func (q *pool) offer(p *peer) {
 			break
 		}
 		q.leave(s)
-		q.pace.count()
+		s.at.service.pace.count()
 		p.busy++
 		q.weigh(p)
 		s.granted = p

@@ -14,7 +14,8 @@ type service struct {
 	members int       // workers that are there, ready or not
 	left    time.Time // when the last one went, if none is
 	routes  map[*route]struct{}
-	waiting int // requests
+	waiting int  // requests
+	pace    pace // of those who get a worker after they waited
 }
 
 // route is where requests for one host and path meet the workers that announced
