@@ -30,7 +30,9 @@ type pool struct {
 	ticket    uint64
 	routes    routes
 	services  map[string]*service
-	nowhere   *route // for requests that nobody has announced a route for, yet
+	empty     list[route, *route] // without seats, in the order in which they were left
+	owners    int                 // services that have routes
+	nowhere   *route              // for requests that nobody has announced a route for, yet
 	waiting   int
 	gathering map[*stream]struct{} // whose bodies are being gathered for a REP worker
 	workers   int                  // joined and not draining
@@ -124,21 +126,23 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 
 // locate finds the route of s, which keeps it while that is there. q.mu is held.
 func (q *pool) locate(s *stream) {
+	q.sweep()
 	if s.at != nil && !s.at.gone && s.at != q.nowhere {
 		return
 	}
-	for {
-		if s.at = q.routes.only; s.at == nil && q.routes.n > 0 {
-			s.at = q.routes.find(s.request.fields.Get(":authority"), s.request.fields.Get(":path"))
-		}
-		if s.at == nil {
-			s.at = q.nowhere
-		}
-		if !q.forgotten(s.at.service) {
-			return
-		}
-		q.disband(s.at.service)
+	s.at = q.find(s)
+}
+
+// find is the route of s as of now. q.mu is held.
+func (q *pool) find(s *stream) *route {
+	at := q.routes.only
+	if at == nil && q.routes.n > 0 {
+		at = q.routes.find(s.request.fields.Get(":authority"), s.request.fields.Get(":path"))
 	}
+	if at == nil {
+		at = q.nowhere
+	}
+	return at
 }
 
 // relocate moves all who wait at a route to where they belong now, in the order
@@ -152,8 +156,7 @@ func (q *pool) relocate(at *route) {
 	}
 	for _, s := range all {
 		q.leave(s)
-		s.at = nil
-		q.locate(s)
+		s.at = q.find(s)
 		q.enter(s, true)
 		s.poke() // there may be no hope
 	}
@@ -172,11 +175,11 @@ func (q *pool) hopeless(s *stream) error {
 	return nil
 }
 
-// admits tells whether one more may wait for a service. One alone may have all
+// admits tells whether one more may wait for a service. One alone that has routes may have all
 // the room; of several, none more than is left, so that one whose
 // workers are dead cannot fill it.
 func (q *pool) admits(v *service) bool {
-	left, services := max(q.limit, 0)-q.waiting, len(q.services)
+	left, services := max(q.limit, 0)-q.waiting, q.owners
 	if q.nowhere.service.waiting > 0 {
 		services++
 	}
@@ -420,6 +423,7 @@ func (q *pool) unring(p *peer) {
 func (q *pool) enter(s *stream, moved bool) {
 	s.roomed = true
 	q.waiting++
+	s.at.waiting++
 	s.at.service.waiting++
 	room := &s.at.room[s.only]
 	if !moved {
@@ -461,6 +465,7 @@ func (q *pool) leave(s *stream) {
 	if s.roomed {
 		s.roomed = false
 		q.waiting--
+		s.at.waiting--
 		s.at.service.waiting--
 		s.at.room[s.only].remove(s)
 	}
