@@ -89,7 +89,7 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err er
 		q.count(p, 1)
 	}
 	if fresh {
-		q.relocate(q.nowhere)
+		q.welcome()
 	}
 	q.offer(p)
 	return old, nil
