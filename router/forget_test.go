@@ -175,3 +175,24 @@ func TestRoomForRoutesComesBack(t *testing.T) {
 		p.wants(200, "new")
 	})
 }
+
+// What two connections announced goes once.
+func TestTakingOverAWorkerOfTheSameRoute(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		is := func(instance, host string) func(*frame.JoinInfo) {
+			return func(info *frame.JoinInfo) { info.Instance, info.Hosts = instance, []string{host} }
+		}
+		k, other := w.native("k"), w.native("k")
+		k.join(4, is("one", "old.test"))
+		other.join(4, is("two", "old.test"))
+		w.settle()
+		k.join(4, is("two", "new.test"))
+		w.settle()
+		if got, want := w.known(), "(1) new.test/=1"; got != want {
+			t.Errorf("/services: %s, want %s", got, want)
+		}
+		p := w.get("/", at("new.test"))
+		k.request().answer(200, "new")
+		p.wants(200, "new")
+	})
+}
