@@ -33,7 +33,7 @@ const (
 	DefaultQueueLimit = 1024
 	// DefaultQueueWait is how long one of them may wait.
 	DefaultQueueWait = 5 * time.Second
-	// DefaultForget is how long a service is known without workers.
+	// DefaultForget is how long a route is known without workers.
 	DefaultForget = 10 * time.Minute
 	// DefaultDrain is how long requests may go on once the router stops.
 	DefaultDrain = 30 * time.Second
@@ -91,9 +91,9 @@ type Config struct {
 	// SlowStart is how long a worker that has just joined gets less than its
 	// share, from a tenth up. Default: it has all of it at once.
 	SlowStart time.Duration
-	// Forget is how long a service counts whose last worker has gone: requests
-	// for it wait, and then get 503. After that they get 404, as for what no worker
-	// has announced. Default DefaultForget.
+	// Forget is how long a route (a host and a path) counts whose last worker has gone: requests
+	// for it wait, and then get 503. After that they go where they would without it, or get 404.
+	// Default DefaultForget.
 	Forget time.Duration
 	// Drain is how long Run waits for running requests when its context ends.
 	// Default DefaultDrain; below 0: it does not wait.
