@@ -19,13 +19,14 @@ import (
 // Streams that a REP worker may serve are told apart from those that only
 // native workers may, by one list each; tickets put two lists in one order.
 type pool struct {
-	limit     int
-	maxParked int
-	balance   Balance       // of routes whose workers want no other
-	slowStart time.Duration // until a worker gets its whole share
-	wait      time.Duration // that a request may, at most
-	forget    time.Duration
-	born      time.Time
+	limit       int
+	maxParked   int
+	balance     Balance       // of routes whose workers want no other
+	maxFailures int           // in a row, and a worker is set aside; below 0: never
+	slowStart   time.Duration // until a worker gets its whole share
+	wait        time.Duration // that a request may, at most
+	forget      time.Duration
+	born        time.Time
 
 	mu        sync.Mutex
 	ticket    uint64
@@ -56,7 +57,7 @@ const (
 func newPool(cfg *Config) *pool {
 	return &pool{
 		limit: cfg.QueueLimit, maxParked: maxParked, wait: cfg.QueueWait, forget: cfg.Forget, born: time.Now(),
-		balance: cfg.Balance, slowStart: cfg.SlowStart,
+		balance: cfg.Balance, slowStart: cfg.SlowStart, maxFailures: cfg.MaxFailures,
 		routes: newRoutes(), services: map[string]*service{}, nowhere: &route{service: new(service)},
 		crowded: map[*route]struct{}{}, gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{},
 	}

@@ -33,6 +33,8 @@ const (
 	DefaultQueueLimit = 1024
 	// DefaultQueueWait is how long one of them may wait.
 	DefaultQueueWait = 5 * time.Second
+	// DefaultMaxFailures is how many answers of a worker may fail in a row.
+	DefaultMaxFailures = 5
 	// DefaultForget is how long a route is known without workers.
 	DefaultForget = 10 * time.Minute
 	// DefaultDrain is how long requests may go on once the router stops.
@@ -91,6 +93,11 @@ type Config struct {
 	// SlowStart is how long a worker that has just joined gets less than its
 	// share, from a tenth up. Default: it has all of it at once.
 	SlowStart time.Duration
+	// MaxFailures is how many answers of a worker may fail in a row before it is
+	// set aside for a while, if others are there: streams that it resets, never
+	// answers, or answers with nonsense. Default DefaultMaxFailures; below 0: any
+	// number.
+	MaxFailures int
 	// Forget is how long a route (a host and a path) counts whose last worker has gone: requests
 	// for it wait, and then get 503. After that they go where they would without it, or get 404.
 	// Default DefaultForget.
@@ -173,6 +180,9 @@ func New(cfg Config) (*Router, error) {
 	}
 	if cfg.Balance != "" && cfg.Balance != RoundRobin && cfg.Balance != Least {
 		return nil, fmt.Errorf("balance %q: %s or %s is right", cfg.Balance, RoundRobin, Least)
+	}
+	if cfg.MaxFailures == 0 {
+		cfg.MaxFailures = DefaultMaxFailures
 	}
 	if cfg.Forget <= 0 {
 		cfg.Forget = DefaultForget
