@@ -61,16 +61,16 @@ vet:
 	@echo '== vet'
 	$(GO) vet $(PKG)
 
-# Tests conform's package, which waits for seconds that the specification counts, beside the others. Those go one after
-# the other with -p 1: some count what the machine does, but not under the race detector. Nothing is cached: the cache does not see what the programs
-# that they start are made of.
+# Tests conform and interop, which mostly wait, beside the others. Those go one after the other with -p 1: some count what
+# the machine does, but not under the race detector. Nothing is cached: the cache does not see what the programs that they
+# start are made of.
 define tests
 tests() {
 	local flags=$$1 packages beside others failed=0
 	packages=$$($(GO) list $(PKG) | grep -vE "$$2")
-	beside=$$(grep '/conform$$' <<<"$$packages" | grep -v '/examples/' || true)
+	beside=$$(grep -E '^github.com/dialmux/dialmux/(conform|interop)$$' <<<"$$packages" || true)
 	others=$$(grep -vxF "$${beside:-none}" <<<"$$packages" || true)
-	if [[ -n $$beside ]]; then $(GO) test $$flags -count=1 $$beside & fi
+	if [[ -n $$beside ]]; then $(GO) test $${flags/-p 1/} -count=1 $$beside & fi
 	if [[ -n $$others ]]; then $(GO) test $$flags -count=1 $$others || failed=1; fi
 	if [[ -n $$beside ]]; then wait $$! || failed=1; fi
 	return $$failed
@@ -81,7 +81,7 @@ unit: ## every test, with fuzz seeds and the tests that count memory
 	@$(tests)
 	echo '== tests'
 	docker info >/dev/null 2>&1 || echo 'SKIPPED: no docker engine answers, so TestImage and TestCompose do not try Dockerfile and docker-compose.yml'
-	tests '-p 1' '^$$'
+	tests '-p 1' '^github.com/dialmux/dialmux/chaos$$' # chaos-briefly runs those
 
 grpc: ## gRPC's interop client and server through a router, in a module of their own
 	@echo '== gRPC'
