@@ -24,7 +24,7 @@ type ledger struct {
 	phase    phase
 	answered bool // its final head went to the front
 	lost     int  // workers that were lost with it
-	moved    int  // times that it went elsewhere, not begun
+	moved    int  // workers that left before they began it
 }
 
 // maxMoves is how often a request that moves gets all of QueueWait anew.
@@ -39,10 +39,11 @@ const maxLost = 2
 // request's body is all here still.
 func (l *ledger) fail(why error, q *request, kept bool) (known bool, err error) {
 	known = !errors.Is(why, errLost) && l.phase != begun // a worker that has begun cannot unsay it
-	if known {
-		l.moved++
-	} else {
+	switch {
+	case !known:
 		l.lost++
+	case errors.Is(why, errMoved):
+		l.moved++
 	}
 	l.phase = done
 	switch {

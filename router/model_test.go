@@ -66,6 +66,7 @@ type order struct {
 	answer time.Time // sent or begun, and not headed: until when
 	since  int       // waiting: since which look
 	lost   int       // hands that went with it
+	moves  int       // hands that went away before they began it
 	fed    bool      // large: a worker asked for more of its body than is kept
 	headed bool      // the final head has gone to the client
 	said   string    // the answer's body so far
@@ -262,8 +263,18 @@ func (m *model) goAway(k *hand, last uint64) {
 		case o.state == "begun":
 			m.lose(o)
 		default:
-			m.await(o, time.Now().Add(modelWait))
+			if o.moves++; o.moves <= 3 { // it is not to move for ever
+				o.wait = time.Now().Add(modelWait)
+			}
+			m.awaitOn(o)
 		}
+	}
+}
+
+// awaitOn: it waits for what is left of its time to.
+func (m *model) awaitOn(o *order) {
+	if m.await(o, o.wait); time.Now().After(o.wait) {
+		m.over(o, 503, "no worker became ready")
 	}
 }
 
@@ -276,9 +287,7 @@ func (m *model) refuse(j *job) {
 	case o.state == "begun":
 		m.lose(o)
 	default:
-		if m.await(o, o.wait); time.Now().After(o.wait) {
-			m.over(o, 503, "no worker became ready")
-		}
+		m.awaitOn(o)
 	}
 }
 
