@@ -82,7 +82,7 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	if s.worker.Name == "" {
 		s.worker.Name = worker.DefaultName()
 	}
-	log := s.log.logger(os.Stderr)
+	log := s.log.logger(cmd.Root().ErrWriter)
 	g, err := supervise.New(supervise.Config{
 		Name: s.worker.Name, N: s.n, Args: args, Env: environment(), KillAfter: s.killAfter,
 		Stdout: cmd.Root().Writer, Stderr: os.Stderr, Logger: log, Answers: s.answers,
