@@ -134,11 +134,11 @@ bench: bench-deps build ## CPU, latency and memory against nginx, HAProxy, Caddy
 	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
 	bin/bench -dialmux bin/dialmux $(BENCHFLAGS)
 
-heavy: ## race, beside it chaos-briefly, and fuzz-briefly with what they leave of the processor
+heavy: ## chaos-briefly, and with what it leaves of the processor race and fuzz-briefly
 	@$(MAKE) chaos-briefly & chaos=$$!
 	nice -n 19 $(MAKE) fuzz-briefly & fuzz=$$!
 	failed=0
-	$(MAKE) race || failed=1
+	nice -n 10 $(MAKE) race || failed=1
 	wait $$chaos || failed=1
 	wait $$fuzz || failed=1
 	exit $$failed

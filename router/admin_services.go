@@ -24,14 +24,16 @@ type RouteStatus struct {
 func (r *Router) Services() []ServiceStatus {
 	r.pool.mu.Lock()
 	defer r.pool.mu.Unlock()
+	r.pool.sweep()
 	all := make([]ServiceStatus, 0, len(r.pool.services))
 	for _, v := range r.pool.services {
-		if r.pool.forgotten(v) {
-			continue
-		}
 		st := ServiceStatus{Name: v.name, Workers: v.members, Waiting: v.waiting, Routes: []RouteStatus{}}
 		for at := range v.routes {
-			st.Routes = append(st.Routes, RouteStatus{Host: at.host, Path: cmp.Or(at.path, "/"), Workers: at.seats})
+			workers := 0
+			for _, n := range at.seats {
+				workers += n
+			}
+			st.Routes = append(st.Routes, RouteStatus{Host: at.host, Path: cmp.Or(at.path, "/"), Workers: workers})
 		}
 		slices.SortFunc(st.Routes, func(a, b RouteStatus) int {
 			return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path))

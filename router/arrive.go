@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"golang.org/x/net/http2"
 
@@ -21,6 +20,10 @@ func (s *stream) arrive(id uint64, f *frame.Frame) error {
 	if s.id != id {
 		return nil
 	}
+	if s.late() { // what a worker says that watches the deadline may look whole, and be cut short
+		s.giveUpAndTell(errLate, http2.ErrCodeCancel)
+		return nil
+	}
 	s.ledger.phase = begun
 	if err := s.accept(f); err != nil {
 		return frame.StreamError{Stream: id, Code: err.code, Reason: err.reason}
@@ -31,9 +34,7 @@ func (s *stream) arrive(id uint64, f *frame.Frame) error {
 		s.upload.stop()
 	}
 	if !s.account() {
-		if p, id := s.drop(); p != nil {
-			p.abort(id, http2.ErrCodeEnhanceYourCalm, errMemory.reason)
-		}
+		s.drop()
 	}
 	s.poke()
 	return nil
@@ -146,13 +147,19 @@ func (s *stream) arriveReply(id uint64, status int, fields frame.Fields, body []
 	if s.id != id {
 		return
 	}
+	if s.late() {
+		s.giveUpAndTell(errLate, http2.ErrCodeCancel)
+		return
+	}
+	s.ledger.phase = begun
 	s.keepHead(status, fields)
 	s.body.add(body)
 	s.got = uint64(len(body))
-	s.ledger.phase, s.final, s.ended = done, true, true
+	s.final, s.ended = true, true
 	if s.detach(); !s.account() {
 		s.drop()
 	}
+	s.ledger.phase = done
 	s.upload.stop()
 	s.poke()
 }
@@ -181,7 +188,7 @@ func (s *stream) fail(id uint64, err error) {
 		return
 	}
 	s.detach()
-	if _, ours := errors.AsType[*failure](err); ours && !s.until.IsZero() && !time.Now().Before(s.until) {
+	if _, ours := errors.AsType[*failure](err); ours && s.late() {
 		err = errLate // the worker watches the deadline too, and our alarm is about to go off
 	}
 	s.err = err

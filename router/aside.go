@@ -7,7 +7,6 @@ import "time"
 // while: what it spoils fast, others would serve. Then it is tried again. Whoever is the
 // last one for something stays.
 const (
-	maxFailures = 5 // in a row
 	firstAside  = time.Second
 	longestAway = 30 * time.Second
 )
@@ -16,7 +15,7 @@ const (
 func (q *pool) failed(p *peer) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if p.failures++; p.failures < maxFailures || p.aside || !p.joined {
+	if p.failures++; q.maxFailures < 0 || p.failures < q.maxFailures || p.aside || !p.joined {
 		return
 	}
 	for i := range p.seats {
@@ -29,7 +28,7 @@ func (q *pool) failed(p *peer) {
 		p.seats[i].at.aside++
 	}
 	q.unring(p)
-	pause := min(firstAside<<min(p.failures-maxFailures, 10), longestAway)
+	pause := min(firstAside<<min(p.failures-q.maxFailures, 10), longestAway)
 	p.r.log.Warn("worker set aside: its answers keep failing", "worker", p.name(), "in_a_row", p.failures, "pause", pause.String())
 	if p.probation != nil {
 		p.probation.Reset(pause)

@@ -238,7 +238,7 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 	if f.retry {
 		seconds := int64(1)
 		if f == errQueueFull || f == errQueueWait {
-			seconds = x.r.pool.retryAfter(x.r.cfg.QueueWait)
+			seconds = x.r.pool.retryAfter(x.s)
 		}
 		var digits [20]byte
 		h.fields.AddBytes([]byte("retry-after"), strconv.AppendInt(digits[:0], seconds, 10))
@@ -341,6 +341,7 @@ func (x *exchange) readBody() {
 		}
 		n, err := x.c.read(buf[:min(n, len(buf))])
 		got, last = got+int64(n), n
+		x.r.memory.relieve()
 		switch {
 		case x.most > 0 && got > x.most && !x.raw:
 			x.s.spoil(errBodySize)

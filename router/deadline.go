@@ -26,7 +26,7 @@ func (s *stream) hasten() {
 	if d == 0 {
 		return
 	}
-	s.until = s.arrived.Add(d)
+	s.until = s.arrived.Add(d - 1) // with no time at all it is over already
 	if s.alarm == nil {
 		s.alarm = time.AfterFunc(d, s.overdue)
 	} else {
@@ -46,20 +46,18 @@ func (s *stream) relax() {
 // could not stop in time: then nothing is due.
 func (s *stream) overdue() {
 	s.mu.Lock()
-	if s.until.IsZero() || time.Now().Before(s.until) {
-		s.mu.Unlock()
-		return
-	}
-	why := errLate
-	if s.ledger.phase == waiting {
-		why = errLateWaiting
-	}
-	p, id := s.giveUp(why)
-	s.mu.Unlock()
-	if p != nil {
-		p.abort(id, http2.ErrCodeCancel, why.reason)
+	defer s.mu.Unlock()
+	switch {
+	case !s.late():
+	case s.ledger.phase == waiting:
+		s.giveUpAndTell(errLateWaiting, http2.ErrCodeCancel)
+	default:
+		s.giveUpAndTell(errLate, http2.ErrCodeCancel)
 	}
 }
+
+// late tells that the request's time is over. s.mu is held.
+func (s *stream) late() bool { return !s.until.IsZero() && !time.Now().Before(s.until) }
 
 // stamp tells the worker how much time is left, in the form that the client
 // used; fields that come without one are as they were. s.mu is held.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -94,11 +95,8 @@ func (r *Router) judge(info *frame.JoinInfo) (at []place, code frame.Code, why s
 		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the balance %.140q: %s or %s is right", info.Balance, RoundRobin, Least)
 	}
 	at, err := places(info.Hosts, info.Paths)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, http2.ErrCodeProtocol, err.Error()
-	case !r.pool.room(len(at)):
-		return nil, http2.ErrCodeEnhanceYourCalm, fmt.Sprintf("the router has %d routes, and takes no more: let workers announce fewer hosts and paths", maxRoutes)
 	}
 	return at, http2.ErrCodeNo, ""
 }
@@ -130,8 +128,12 @@ func (r *Router) enroll(p *peer, info frame.JoinInfo, at []place) {
 		info.Name = labelOf(p.addr)
 	}
 	again := r.pool.known(p, info)
-	old, ok := r.pool.join(p, info, at)
-	if !ok {
+	old, err := r.pool.join(p, info, at)
+	switch {
+	case errors.Is(err, errTooManyRoutes):
+		p.park(http2.ErrCodeEnhanceYourCalm, err.Error(), false)
+		return
+	case err != nil:
 		return
 	}
 	if old != nil {

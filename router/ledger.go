@@ -24,7 +24,11 @@ type ledger struct {
 	phase    phase
 	answered bool // its final head went to the front
 	lost     int  // workers that were lost with it
+	moved    int  // times that it went elsewhere, not begun
 }
+
+// maxMoves is how often a request that moves gets all of QueueWait anew.
+const maxMoves = 3
 
 // maxLost is how many workers one request may take down.
 const maxLost = 2
@@ -35,7 +39,9 @@ const maxLost = 2
 // request's body is all here still.
 func (l *ledger) fail(why error, q *request, kept bool) (known bool, err error) {
 	known = !errors.Is(why, errLost) && l.phase != begun // a worker that has begun cannot unsay it
-	if !known {
+	if known {
+		l.moved++
+	} else {
 		l.lost++
 	}
 	l.phase = done

@@ -1,7 +1,7 @@
 package router
 
 import (
-	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -45,13 +45,18 @@ func (q *pool) claimOf(p *peer) (said *claim, refused bool) {
 }
 
 // join gives p its state, and returns the older connection of the same worker,
-// which p takes over from. It is not ok if p has been taken over from. What p
-// announced before and does not now is forgotten at once, if nobody else does.
-func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, ok bool) {
+// which p takes over from. What p announced before and does not now is forgotten
+// at once, if nobody else does. The error is errTakenOver, or errTooManyRoutes: then p
+// is what it was.
+func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if p.gone { // taken over itself: what it had still said must not turn that round
-		return nil, false
+	if p.gone { // what it had still said must not turn that round
+		return nil, errTakenOver
+	}
+	q.sweep()
+	if n := q.routes.missing(at); n > 0 && q.routes.n+n > maxRoutes {
+		return nil, errTooManyRoutes
 	}
 	before := p.seats
 	q.withdraw(p)
@@ -70,9 +75,9 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, ok boo
 	}
 	p.info, p.slots, p.weight = info, int(info.Concurrency), int(min(max(info.Weight, 1), maxWeight))
 	p.began, p.starts = time.Now(), q.slowStart > 0
-	q.sit(p, at)
+	fresh := q.sit(p, at)
 	for i := range before {
-		if at := before[i].at; at.seats == 0 {
+		if at := before[i].at; len(at.seats) == 0 && !at.gone {
 			q.unroute(at)
 		}
 	}
@@ -83,108 +88,15 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, ok boo
 	if !p.draining {
 		q.count(p, 1)
 	}
-	q.relocate(q.nowhere)
+	if fresh {
+		q.welcome()
+	}
 	q.offer(p)
-	return old, true
+	return old, nil
 }
 
-// room tells whether n more routes may be announced.
-func (q *pool) room(n int) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return n <= 1 || q.routes.n+n <= maxRoutes
-}
-
-// sit gives p a seat at each route that it announces.
-func (q *pool) sit(p *peer, at []place) {
-	for _, v := range q.services {
-		if q.forgotten(v) {
-			q.disband(v)
-		}
-	}
-	v := q.services[p.info.Service]
-	if v == nil {
-		v = &service{name: p.info.Service, routes: map[*route]struct{}{}}
-		q.services[v.name] = v
-	}
-	v.members++
-	p.service = v
-	p.seats = make([]seat, len(at))
-	for i, place := range at {
-		r := q.routes.get(place.host, place.path)
-		if r == nil {
-			r = &route{host: place.host, path: place.path, service: v}
-			q.routes.add(r)
-			v.routes[r] = struct{}{}
-		} else if r.service != v && r.seats == 0 { // whose workers have gone
-			q.entrust(r, v)
-		}
-		r.seats++
-		p.seats[i] = seat{p: p, at: r}
-		q.rule(r, Balance(p.info.Balance))
-	}
-}
-
-// rule has r balanced as a worker wants, or else the router.
-func (q *pool) rule(r *route, b Balance) {
-	if b == "" {
-		b = cmp.Or(r.balance, q.balance, RoundRobin)
-	}
-	if r.balance == b {
-		return
-	}
-	r.balance = b
-	for i := range r.ready {
-		for _, s := range r.ready[i].all() { // each to its place
-			r.ready[i].remove(s)
-			r.ready[i].add(s, load(b, s.p.busy, s.p.weight), false)
-		}
-	}
-}
-
-// entrust makes r another service's.
-func (q *pool) entrust(r *route, v *service) {
-	delete(r.service.routes, r)
-	for i := range r.room {
-		for s := r.room[i].head; s != nil; s = s.after {
-			r.service.waiting--
-			v.waiting++
-		}
-	}
-	r.service = v
-	v.routes[r] = struct{}{}
-}
-
-// forgotten tells whether a service has been without workers for so long that
-// what it announced counts no more.
-func (q *pool) forgotten(v *service) bool {
-	return v.members == 0 && v != q.nowhere.service && time.Since(v.left) >= q.forget
-}
-
-// disband forgets a service.
-func (q *pool) disband(v *service) {
-	for r := range v.routes {
-		if r.seats == 0 {
-			q.unroute(r)
-			continue
-		}
-		for p := range q.peers { // one of another service
-			for i := range p.seats {
-				if p.seats[i].at == r && p.joined && r.service == v {
-					q.entrust(r, p.service)
-				}
-			}
-		}
-	}
-	delete(q.services, v.name)
-}
-
-// unroute forgets a route. Who waits there looks anew.
-func (q *pool) unroute(r *route) {
-	q.routes.remove(r)
-	delete(r.service.routes, r)
-	q.relocate(r)
-}
+// errTakenOver says that the worker has a newer connection.
+var errTakenOver = errors.New("taken over from")
 
 // namesakes are the workers of one name, each with a number of its own.
 type namesakes struct {
@@ -290,13 +202,7 @@ func (q *pool) withdraw(p *peer) {
 		q.count(p, -1)
 	}
 	q.recover(p)
-	for i := range p.seats {
-		p.seats[i].at.seats--
-	}
-	p.seats = nil
-	if p.service.members--; p.service.members == 0 {
-		p.service.left = time.Now()
-	}
+	q.rise(p)
 	same := q.names[p.info.Name]
 	if same.remove(p); len(same.taken) == 0 {
 		delete(q.names, p.info.Name)

@@ -14,7 +14,7 @@ func namesake(t testing.TB, q *pool, instance string) *peer {
 	t.Helper()
 	p := &peer{conn: new(zmtp.Conn)}
 	q.add(p)
-	if old, ok := q.join(p, frame.JoinInfo{Name: "w", Instance: instance, Concurrency: 1}, everything); !ok || old != nil {
+	if old, err := q.join(p, frame.JoinInfo{Name: "w", Instance: instance, Concurrency: 1}, everything); err != nil || old != nil {
 		t.Fatalf("%s did not join beside the others", instance)
 	}
 	return p
@@ -69,7 +69,7 @@ func TestATakeoverKeepsTheNumber(t *testing.T) {
 	namesake(t, q, "c")
 	p := &peer{conn: new(zmtp.Conn)}
 	q.add(p)
-	if old, ok := q.join(p, frame.JoinInfo{Name: "w", Instance: "b"}, everything); !ok || old != b || p.name() != "w;2" {
+	if old, err := q.join(p, frame.JoinInfo{Name: "w", Instance: "b"}, everything); err != nil || old != b || p.name() != "w;2" {
 		t.Errorf("the second connection of w;2 is called %s", p.name())
 	}
 	q.remove(b) // its read loop ends late

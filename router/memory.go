@@ -28,6 +28,11 @@ const (
 	share = largeBlock + smallBlock
 	// stale is how long a heavy stream may go without progress when memory is short.
 	stale = 5 * time.Second
+	// slow is the same when there is hardly any left.
+	slow = 500 * time.Millisecond
+	// progressStep is how much must come or go to be progress, in bytes: less is a
+	// client that keeps its place by a trickle.
+	progressStep = 16 << 10
 	// reliefPause is how often who can go is looked for.
 	reliefPause = 100 * time.Millisecond
 )
@@ -61,7 +66,10 @@ func (s *stream) account() bool {
 		m.left.Add(s.reserved - extra)
 	}
 	was := s.reserved
-	s.reserved, s.progress = extra, time.Now()
+	s.reserved = extra
+	if d := extra - s.noted; d >= progressStep || d <= -progressStep || was == 0 {
+		s.noted, s.progress = extra, time.Now()
+	}
 	if (was == 0) != (extra == 0) {
 		m.mu.Lock()
 		if extra > 0 {
@@ -99,14 +107,15 @@ func (m *memory) relieve() {
 	m.mu.Unlock()
 	for _, s := range heavy {
 		s.mu.Lock()
-		if s.reserved > 0 && now.Sub(s.progress) >= stale {
+		if s.idle() && now.Sub(s.progress) >= slow {
 			idlers = append(idlers, idle{s, s.progress})
 		}
 		s.mu.Unlock()
 	}
 	slices.SortFunc(idlers, func(a, b idle) int { return a.since.Compare(b.since) })
 	for _, i := range idlers {
-		if m.left.Load() >= 2*m.low {
+		left := m.left.Load()
+		if left >= 2*m.low || left >= m.low/2 && now.Sub(i.since) < stale {
 			return
 		}
 		i.s.shed(i.since)
@@ -116,23 +125,28 @@ func (m *memory) relieve() {
 // shed ends s, which has made no progress since then, and lets go of what it holds.
 func (s *stream) shed(since time.Time) {
 	s.mu.Lock()
-	if s.reserved == 0 || !s.progress.Equal(since) { // it has moved on, or is another request's by now
-		s.mu.Unlock()
-		return
-	}
-	p, id := s.drop()
-	s.mu.Unlock()
-	if p != nil {
-		p.abort(id, http2.ErrCodeEnhanceYourCalm, errMemory.reason)
+	defer s.mu.Unlock()
+	if s.reserved > 0 && s.progress.Equal(since) { // else it has moved on, or is another request's by now
+		s.drop()
 	}
 }
 
-// drop ends s for want of memory, and returns whom to tell. s.mu is held.
-func (s *stream) drop() (*peer, uint64) {
-	p, id := s.giveUp(errMemory)
-	s.err, s.ledger.phase = errMemory, done // though the answer be here to its end
+// drop ends s for want of memory. What a worker may have carried out is not to be
+// asked again unless it may be. s.mu is held.
+func (s *stream) drop() {
+	why := errMemory
+	if s.ledger.phase != waiting && !s.request.repeatable {
+		why = errMemoryLate
+	}
+	s.giveUpAndTell(why, http2.ErrCodeEnhanceYourCalm)
+	s.err, s.ledger.phase = why, done // though the answer be here to its end
 	s.rewind()
 	s.upload.buf = nil
 	s.account()
-	return p, id
+}
+
+// idle tells that it is the client that s waits for: one that does not take its
+// answer, or whose body does not come. s.mu is held.
+func (s *stream) idle() bool {
+	return s.reserved > 0 && (!s.body.empty() || s.ledger.phase == waiting && !s.upload.eof)
 }

@@ -48,7 +48,7 @@ const (
 	modelBeat     = 2 * time.Second        // between PINGs; dead after four
 )
 
-var modelConfig = router.Config{QueueLimit: modelRoom, QueueWait: modelWait, ResponseTimeout: modelResponse, RequestTimeout: modelRequest}
+var modelConfig = router.Config{QueueLimit: modelRoom, QueueWait: modelWait, ResponseTimeout: modelResponse, RequestTimeout: modelRequest, MaxFailures: -1}
 
 // order is a client's request.
 type order struct {

@@ -36,16 +36,18 @@ func (p *pace) rate() float64 {
 // maxRetryAfter is the longest that a client is sent away for, in seconds.
 const maxRetryAfter = 60
 
-// retryAfter is in how many seconds the requests that wait now will have had
-// their turn, as far as their pace tells. Where nobody gets one, it is as long as one may
-// wait.
-func (q *pool) retryAfter(wait time.Duration) int64 {
+// retryAfter is in how many seconds the requests that wait now for the service
+// that s was meant for will have had their turn, as far as their pace tells. Where nobody
+// gets one, it is as long as one may wait.
+func (q *pool) retryAfter(s *stream) int64 {
+	seconds := q.wait.Seconds()
 	q.mu.Lock()
-	waiting, rate := float64(q.waiting), q.pace.rate()
-	q.mu.Unlock()
-	seconds := wait.Seconds()
-	if rate > 0 {
-		seconds = (waiting + 1) / rate
+	if s.at != nil {
+		v := s.at.service
+		if rate := v.pace.rate(); rate > 0 {
+			seconds = float64(v.waiting+1) / rate
+		}
 	}
+	q.mu.Unlock()
 	return int64(min(max(math.Ceil(seconds), 1), maxRetryAfter))
 }

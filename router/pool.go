@@ -3,6 +3,7 @@ package router
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,21 +19,24 @@ import (
 // Streams that a REP worker may serve are told apart from those that only
 // native workers may, by one list each; tickets put two lists in one order.
 type pool struct {
-	limit     int
-	maxParked int
-	balance   Balance       // of routes whose workers want no other
-	slowStart time.Duration // until a worker gets its whole share
-	wait      time.Duration // that a request may, at most
-	forget    time.Duration
-	born      time.Time
+	limit       int
+	maxParked   int
+	balance     Balance       // of routes whose workers want no other
+	maxFailures int           // in a row, and a worker is set aside; below 0: never
+	slowStart   time.Duration // until a worker gets its whole share
+	wait        time.Duration // that a request may, at most
+	forget      time.Duration
+	born        time.Time
 
 	mu        sync.Mutex
 	ticket    uint64
 	routes    routes
 	services  map[string]*service
-	nowhere   *route // for requests that nobody has announced a route for, yet
+	empty     list[route, *route] // without seats, in the order in which they were left
+	owners    int                 // services that have routes
+	crowded   map[*route]struct{} // where requests wait
+	nowhere   *route              // for requests that nobody has announced a route for, yet
 	waiting   int
-	pace      pace                 // of those who leave it for a worker
 	gathering map[*stream]struct{} // whose bodies are being gathered for a REP worker
 	workers   int                  // joined and not draining
 	peers     map[*peer]struct{}   // all connections, parked ones too
@@ -53,9 +57,9 @@ const (
 func newPool(cfg *Config) *pool {
 	return &pool{
 		limit: cfg.QueueLimit, maxParked: maxParked, wait: cfg.QueueWait, forget: cfg.Forget, born: time.Now(),
-		balance: cfg.Balance, slowStart: cfg.SlowStart,
+		balance: cfg.Balance, slowStart: cfg.SlowStart, maxFailures: cfg.MaxFailures,
 		routes: newRoutes(), services: map[string]*service{}, nowhere: &route{service: new(service)},
-		gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{},
+		crowded: map[*route]struct{}{}, gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{},
 	}
 }
 
@@ -86,8 +90,8 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		return nil, err
 	}
 	q.enter(s, moved)
-	var grown <-chan time.Time // when a route that is not there will not come any more
-	if age := time.Since(q.born); s.at == q.nowhere && age < q.wait {
+	var grown <-chan time.Time // when a route that is not there, or goes, will not come any more
+	if age := time.Since(q.born); age < q.wait {
 		grown = time.After(q.wait - age)
 	}
 	q.mu.Unlock()
@@ -123,41 +127,58 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 	}
 }
 
-// locate finds the route of s, which keeps it while that is there. q.mu is held.
+// locate finds the route of s as of now: a more exact one may have come since
+// it was sent the last time. q.mu is held.
 func (q *pool) locate(s *stream) {
-	if s.at != nil && !s.at.gone && s.at != q.nowhere {
-		return
-	}
-	for {
-		if s.at = q.routes.only; s.at == nil && q.routes.n > 0 {
-			s.at = q.routes.find(s.request.fields.Get(":authority"), s.request.fields.Get(":path"))
-		}
-		if s.at == nil {
-			s.at = q.nowhere
-		}
-		if !q.forgotten(s.at.service) {
-			return
-		}
-		q.disband(s.at.service)
-	}
+	q.sweep()
+	s.at = q.find(s)
 }
 
-// relocate moves all who wait at a route to where they belong now, in the order
+func (q *pool) find(s *stream) *route {
+	at := q.routes.only
+	if at == nil && q.routes.n > 0 {
+		at = q.routes.find(s.request.fields.Get(":authority"), s.request.fields.Get(":path"))
+	}
+	if at == nil {
+		at = q.nowhere
+	}
+	return at
+}
+
+// relocate moves all who wait at some routes and belong to others now, in the order
 // in which they came. q.mu is held.
-func (q *pool) relocate(at *route) {
+func (q *pool) relocate(from ...*route) {
 	var all []*stream
-	for only := range at.room {
-		for s := at.room[only].head; s != nil; s = s.after {
-			all = append(all, s)
+	for _, at := range from {
+		for only := range at.room {
+			for s := at.room[only].head; s != nil; s = s.after {
+				if q.find(s) != at {
+					all = append(all, s)
+				}
+			}
 		}
 	}
+	slices.SortFunc(all, func(a, b *stream) int { return cmp.Compare(a.ticket, b.ticket) })
 	for _, s := range all {
 		q.leave(s)
-		s.at = nil
-		q.locate(s)
+		s.at = q.find(s)
+		if p := q.pick(s.at, s.only); p != nil {
+			q.grant(s, p)
+			continue
+		}
 		q.enter(s, true)
 		s.poke() // there may be no hope
 	}
+}
+
+// welcome has new routes take those who wait at others, but are for them. q.mu
+// is held.
+func (q *pool) welcome() {
+	if q.waiting == 0 {
+		return
+	}
+	q.relocate(slices.Collect(maps.Keys(q.crowded))...)
+	stir(q.nowhere) // that there are routes at all may be news
 }
 
 // hopeless is why s need not wait, if there is a reason. q.mu is held.
@@ -173,11 +194,11 @@ func (q *pool) hopeless(s *stream) error {
 	return nil
 }
 
-// admits tells whether one more may wait for a service. One alone may have all
+// admits tells whether one more may wait for a service. One alone that has routes may have all
 // the room; of several, none more than is left, so that one whose
 // workers are dead cannot fill it.
 func (q *pool) admits(v *service) bool {
-	left, services := max(q.limit, 0)-q.waiting, len(q.services)
+	left, services := max(q.limit, 0)-q.waiting, q.owners
 	if q.nowhere.service.waiting > 0 {
 		services++
 	}
@@ -367,11 +388,9 @@ func (q *pool) offer(p *peer) {
 			break
 		}
 		q.leave(s)
-		q.pace.count()
 		p.busy++
 		q.weigh(p)
-		s.granted = p
-		s.poke()
+		q.grant(s, p)
 	}
 	switch {
 	case !p.free():
@@ -379,6 +398,13 @@ func (q *pool) offer(p *peer) {
 	case !p.ringed:
 		q.ring(p)
 	}
+}
+
+// grant gives a slot of p, which is taken, to one who waited.
+func (q *pool) grant(s *stream, p *peer) {
+	s.at.service.pace.count()
+	s.granted = p
+	s.poke()
 }
 
 // oldest is who has waited longest for what p serves.
@@ -422,8 +448,11 @@ func (q *pool) enter(s *stream, moved bool) {
 	s.roomed = true
 	q.waiting++
 	s.at.service.waiting++
+	if s.at.waiting++; s.at.waiting == 1 {
+		q.crowded[s.at] = struct{}{}
+	}
 	room := &s.at.room[s.only]
-	if !moved {
+	if !moved || room.tail == nil || room.tail.ticket < s.ticket {
 		room.pushBack(s)
 		return
 	}
@@ -463,6 +492,9 @@ func (q *pool) leave(s *stream) {
 		s.roomed = false
 		q.waiting--
 		s.at.service.waiting--
+		if s.at.waiting--; s.at.waiting == 0 {
+			delete(q.crowded, s.at)
+		}
 		s.at.room[s.only].remove(s)
 	}
 }
@@ -482,13 +514,10 @@ func (q *pool) hasNative(s *stream) bool {
 	return s.at.natives > 0
 }
 
-// rooms calls visit with each route that has one.
+// rooms calls visit with each route where requests wait.
 func (q *pool) rooms(visit func(at *route)) {
-	visit(q.nowhere)
-	for _, v := range q.services {
-		for at := range v.routes {
-			visit(at)
-		}
+	for at := range q.crowded {
+		visit(at)
 	}
 }
 

@@ -115,23 +115,6 @@ func (in *intake) field(name, value []byte) {
 	case "trailer":
 		in.announced(value)
 		return
-	case "request-timeout":
-		if d, ok := frame.ParseRequestTimeout(value); ok {
-			in.q.timed = true
-			in.q.limit(d)
-			return
-		}
-	case "grpc-timeout":
-		if d, ok := frame.ParseGRPCTimeout(value); ok {
-			in.q.grpcTimed = true
-			in.q.limit(d)
-			return
-		}
-	case "idempotency-key": // draft-ietf-httpapi-idempotency-key-header: who takes it tells a repetition by it
-		in.q.repeatable = in.q.repeatable || len(value) > 0
-	case "content-type":
-		rest, found := bytes.CutPrefix(value, []byte("application/grpc"))
-		in.q.grpc = found && in.a.method == "POST" && (len(rest) == 0 || rest[0] == '+' || rest[0] == ';')
 	}
 	if isHopByHop(name) {
 		return
@@ -168,7 +151,25 @@ func (in *intake) field(name, value []byte) {
 	} else if in.q.named.has(name) {
 		return
 	}
-	if string(name) == "sec-websocket-key" {
+	switch string(name) { // what Connection names is not for the worker, and means nothing
+	case "request-timeout":
+		if d, ok := frame.ParseRequestTimeout(value); ok {
+			in.q.timed = true
+			in.q.limit(d)
+			return
+		}
+	case "grpc-timeout":
+		if d, ok := frame.ParseGRPCTimeout(value); ok {
+			in.q.grpcTimed = true
+			in.q.limit(d)
+			return
+		}
+	case "idempotency-key": // draft-ietf-httpapi-idempotency-key-header: who takes it tells a repetition by it
+		in.q.repeatable = in.q.repeatable || len(bytes.Trim(value, `"`)) > 0
+	case "content-type":
+		rest, found := bytes.CutPrefix(value, []byte("application/grpc"))
+		in.q.grpc = found && in.a.method == "POST" && (len(rest) == 0 || rest[0] == '+' || rest[0] == ';')
+	case "sec-websocket-key":
 		in.keyed = true
 	}
 	in.q.fields.AddBytes(name, value)

@@ -33,7 +33,9 @@ const (
 	DefaultQueueLimit = 1024
 	// DefaultQueueWait is how long one of them may wait.
 	DefaultQueueWait = 5 * time.Second
-	// DefaultForget is how long a service is known without workers.
+	// DefaultMaxFailures is how many answers of a worker may fail in a row.
+	DefaultMaxFailures = 5
+	// DefaultForget is how long a route is known without workers.
 	DefaultForget = 10 * time.Minute
 	// DefaultDrain is how long requests may go on once the router stops.
 	DefaultDrain = 30 * time.Second
@@ -91,9 +93,14 @@ type Config struct {
 	// SlowStart is how long a worker that has just joined gets less than its
 	// share, from a tenth up. Default: it has all of it at once.
 	SlowStart time.Duration
-	// Forget is how long a service counts whose last worker has gone: requests
-	// for it wait, and then get 503. After that they get 404, as for what no worker
-	// has announced. Default DefaultForget.
+	// MaxFailures is how many answers of a worker may fail in a row before it is
+	// set aside for a while, if others are there: streams that it resets, never
+	// answers, or answers with nonsense. Default DefaultMaxFailures; below 0: any
+	// number.
+	MaxFailures int
+	// Forget is how long a route (a host and a path) counts whose last worker has gone: requests
+	// for it wait, and then get 503. After that they go where they would without it, or get 404.
+	// Default DefaultForget.
 	Forget time.Duration
 	// Drain is how long Run waits for running requests when its context ends.
 	// Default DefaultDrain; below 0: it does not wait.
@@ -173,6 +180,9 @@ func New(cfg Config) (*Router, error) {
 	}
 	if cfg.Balance != "" && cfg.Balance != RoundRobin && cfg.Balance != Least {
 		return nil, fmt.Errorf("balance %q: %s or %s is right", cfg.Balance, RoundRobin, Least)
+	}
+	if cfg.MaxFailures == 0 {
+		cfg.MaxFailures = DefaultMaxFailures
 	}
 	if cfg.Forget <= 0 {
 		cfg.Forget = DefaultForget

@@ -8,29 +8,33 @@ import (
 )
 
 // service is what workers announce together: its routes, and the bound of what
-// may wait for it.
+// may wait for it. It is known while it has a worker or a route.
 type service struct {
 	name    string
-	members int       // workers that are there, ready or not
-	left    time.Time // when the last one went, if none is
+	members int // workers that are there, ready or not
 	routes  map[*route]struct{}
-	waiting int // requests
+	waiting int  // requests, at its routes
+	pace    pace // of those who get a worker after they waited
 }
 
 // route is where requests for one host and path meet the workers that announced
 // it, whatever they call their service.
 type route struct {
-	host    string // exact, *.suffix, or "": any
-	path    string // prefix without a slash at its end; "": any
-	service *service
+	links[route] // in pool.empty
+
+	host    string   // exact, *.suffix, or "": any
+	path    string   // prefix without a slash at its end; "": any
+	service *service // of a worker that sits here, or was the last to
 
 	balance       Balance                  // as who announced it last wanted
 	ready         [2]ring                  // by peer.rep
 	room          [2]list[stream, *stream] // by stream.only, oldest first
+	waiting       int                      // in these
 	natives, reps int                      // joined and not draining
-	seats         int
-	aside         int  // workers that are set aside
-	gone          bool // nobody announces it any more: who waits looks anew
+	seats         map[*service]int         // of whose workers
+	left          time.Time                // when the last of them went, if none is there
+	aside         int                      // workers that are set aside
+	gone          bool                     // nobody announces it any more: who waits looks anew
 }
 
 // seat is a worker's place at one of its routes.
@@ -236,7 +240,8 @@ func isHost(s string) bool {
 		}
 	}
 	bracketed := strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]")
-	return name != "" && len(s) <= maxHost && (bracketed || !strings.ContainsAny(name, "[]:"))
+	unlabelled := strings.HasPrefix(name, ".") || strings.Contains(name, "..")
+	return name != "" && !unlabelled && len(s) <= maxHost && (bracketed || !strings.ContainsAny(name, "[]:"))
 }
 
 func isPath(s string) bool {

@@ -102,7 +102,7 @@ func TestWhatCanBeAnnounced(t *testing.T) {
 			t.Errorf("%q: %v", host, err)
 		}
 	}
-	for _, host := range []string{"a.test:80", "a.*.test", "*a.test", "**", "*.", "a b", "a/b", "http://a", "ü.test", "::1", strings.Repeat("x", 256), "a\r\nb"} {
+	for _, host := range []string{"a.test:80", "a.*.test", "*a.test", "**", "*.", ".", "..", "*..", ".a.test", "a..test", "a.test..", "a b", "a/b", "http://a", "ü.test", "::1", strings.Repeat("x", 256), "a\r\nb"} {
 		if _, err := places([]string{host}, nil); err == nil || !strings.Contains(err.Error(), "the host ") {
 			t.Errorf("%q: %v", host, err)
 		}

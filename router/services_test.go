@@ -177,6 +177,29 @@ func TestF5OneDeadServiceCannotFillTheRoom(t *testing.T) {
 	})
 }
 
+// F5: Retry-After is about the service that was asked, however fast another one is.
+func TestF5RetryAfterIsOfTheServiceThatWasAsked(t *testing.T) {
+	story(t, router.Config{QueueWait: 9 * time.Second}, func(w *world) {
+		w.announce("dead-1", "dead", []string{"dead.test"}, nil).die()
+		blog := w.native("blog-1")
+		blog.join(1, serves("blog", []string{"blog.test"}, nil))
+		p := w.get("/", at("dead.test"))
+		for w.settle(); p.waiting(); w.settle() {
+			first, second := w.get("/", at("blog.test")), w.get("/", at("blog.test")) // which waits for a worker, and gets it
+			for range 2 {
+				blog.request().answer(200, "")
+			}
+			first.wants(200, "")
+			second.wants(200, "")
+			time.Sleep(100 * time.Millisecond)
+		}
+		resp := p.wants(503, "service dead: no worker became ready in time")
+		if got := resp.Header.Get("Retry-After"); got != "9" {
+			t.Errorf("Retry-After: %s of a service whose workers are dead, want as long as one may wait", got)
+		}
+	})
+}
+
 // Who is alone needs to leave nothing.
 func TestOneServiceMayHaveAllTheRoom(t *testing.T) {
 	story(t, router.Config{QueueLimit: 10, QueueWait: time.Hour}, func(w *world) {

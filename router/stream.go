@@ -70,7 +70,8 @@ type stream struct {
 
 	upload   upload
 	reserved int64     // of the router's memory
-	progress time.Time // when that last changed
+	noted    int64     // of that, when it last made progress
+	progress time.Time // when that was
 
 	heads  []arrival // heads that next has not returned yet
 	spares []arrival // memory for them
@@ -149,6 +150,7 @@ var (
 	errBodyLate    = &failure{408, "nothing of the request's body came for too long", false}
 	errBodySize    = &failure{413, "the request's body is larger than allowed here", false}
 	errMemory      = &failure{503, "too much memory is taken by bodies that wait for slow clients or REP workers", true}
+	errMemoryLate  = &failure{502, "too much memory is taken by bodies that wait for slow clients or REP workers; the request may have been carried out", false}
 	errStalled     = &failure{408, "the request's body stopped coming", false}
 	errLeft        = errors.New("the client left")
 
@@ -308,6 +310,9 @@ func (s *stream) dispatch(moved bool) error {
 			continue
 		}
 		s.mu.Lock()
+		if s.err == nil && s.late() { // its alarm is about to go off
+			s.err, s.ledger.phase = errLateWaiting, done
+		}
 		err = s.err // the client's body may have failed meanwhile
 		if err != nil {
 			s.mu.Unlock()
@@ -347,9 +352,9 @@ func (s *stream) retry(why error) error {
 	case err != nil:
 	case !known && !s.r.retries.spend():
 		s.ledger.phase, err = done, errSpent
-	case known && refused && now.After(s.deadline):
+	case known && now.After(s.deadline) && (refused || s.ledger.moved > maxMoves):
 		s.ledger.phase, err = done, errQueueWait
-	case !known || !refused: // a worker that refuses may go on doing so
+	case !known || !refused && s.ledger.moved <= maxMoves: // workers that refuse, or go, may go on doing so
 		s.deadline = now.Add(s.r.cfg.QueueWait)
 	}
 	if s.err = err; err == nil {
@@ -421,7 +426,7 @@ func (s *stream) release() {
 	s.credit = 0
 	s.mu.Lock()
 	s.upload.reset()
-	s.ledger, s.err, s.worker = ledger{}, nil, ""
+	s.ledger, s.err, s.worker, s.noted = ledger{}, nil, "", 0
 	s.rewind()
 	s.spares = s.spares[:min(len(s.spares), 1)]
 	freeBlock(s.last)

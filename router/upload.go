@@ -139,8 +139,7 @@ func (s *stream) feed(p []byte, end bool, trailers frame.Fields) {
 		u.trailers.CopyFrom(trailers)
 	}
 	if !s.account() {
-		s.err = errMemory
-		u.stop()
+		s.drop()
 	}
 	s.flush()
 	s.poke() // gather may wait for it
@@ -154,10 +153,16 @@ func (s *stream) spoil(why error) { s.breakOff(why, "the client's body broke off
 
 func (s *stream) breakOff(why error, reason string) {
 	s.mu.Lock()
-	p, id := s.giveUp(why)
-	s.mu.Unlock()
-	if p != nil {
+	defer s.mu.Unlock()
+	if p, id := s.giveUp(why); p != nil {
 		p.abort(id, http2.ErrCodeCancel, reason)
+	}
+}
+
+// giveUpAndTell is giveUp, and tells the worker. s.mu is held.
+func (s *stream) giveUpAndTell(why *failure, code frame.Code) {
+	if p, id := s.giveUp(why); p != nil {
+		p.abort(id, code, why.reason)
 	}
 }
 

@@ -144,6 +144,8 @@ func (w Worker) withDefaults() (Worker, error) {
 		return w, fmt.Errorf("worker: Concurrency %d: use 1 or more, or 0 for %d", w.Concurrency, DefaultConcurrency)
 	case w.Weight < 0:
 		return w, fmt.Errorf("worker: Weight %d: use 0 or more", w.Weight)
+	case w.Balance != "" && w.Balance != "round-robin" && w.Balance != "least":
+		return w, fmt.Errorf("worker: Balance %q: use round-robin or least, or leave it to the router", w.Balance)
 	case w.ReadWindow < 0:
 		return w, fmt.Errorf("worker: ReadWindow %d: use 0 or more bytes, 0 for %d", w.ReadWindow, DefaultReadWindow)
 	}

@@ -147,7 +147,8 @@ func (a *apps) start(ctx context.Context, f *appFile, path, text string) error {
 		return err
 	}
 	w := a.s.worker
-	w.Service, w.Hosts, w.Paths, w.Weight = said.worker.Service, said.worker.Hosts, said.worker.Paths, said.worker.Weight
+	w.Service, w.Hosts, w.Paths = said.worker.Service, said.worker.Hosts, said.worker.Paths
+	w.Weight, w.Balance = said.worker.Weight, said.worker.Balance
 	if said.worker.Concurrency > 0 {
 		w.Concurrency = said.worker.Concurrency
 	}

@@ -143,6 +143,7 @@ func (a *announced) keys() map[string]func([]string) error {
 		"paths":           many(&w.Paths, parsePath),
 		"strip-prefix":    one(&a.strip, parseBool),
 		"weight":          one(&w.Weight, parseCount),
+		"balance":         one(&w.Balance, parseOptionalBalance),
 		"concurrency":     one(&w.Concurrency, parseConcurrency),
 		"health":          one(&h.Health, parseHealth),
 		"health-interval": one(&h.Interval, parseAbove0),

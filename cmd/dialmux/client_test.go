@@ -72,10 +72,17 @@ func (c *client) awaitClosed(t *testing.T) {
 // checkOpen sees neither bytes nor an end.
 func (c *client) checkOpen(t *testing.T) {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if b, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !c.isOpen(50 * time.Millisecond) {
+		b, err := c.r.Peek(1)
 		t.Errorf("read %q, %v; want the connection to be open and silent", b, err)
 	}
+}
+
+// isOpen tells whether nothing comes for a while, not even the end.
+func (c *client) isOpen(wait time.Duration) bool {
+	_ = c.SetReadDeadline(time.Now().Add(wait))
+	_, err := c.r.Peek(1)
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // load is clients that ask one thing after another until told to stop, or,

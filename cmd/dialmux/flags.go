@@ -79,6 +79,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
 		flag("balance", "choose among ready workers by this `POLICY`, where they announce none: round-robin, or least (the fewest requests against their weight)", &c.Balance, router.RoundRobin, parseBalance),
 		flag("slow-start", "give a worker that has just joined less than its share for this `DURATION`; 0: at once (default: 0)", &c.SlowStart, 0, parseDuration),
+		flag("max-failures", "let this `NUMBER` of a worker's answers fail in a row (reset, never begun, nonsense), then set it aside for a second and longer, if others are there; 0: any", &c.MaxFailures, router.DefaultMaxFailures, parseCount),
 		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
 		flag("hide-worker", "leave the Dialmux-Worker field out of responses", &c.HideWorker, false, parseBool),
@@ -111,7 +112,7 @@ func (s *settings) finish(cmd *cli.Command) error {
 	for _, limit := range []*time.Duration{&p.HeadTimeout, &p.IdleTimeout, &p.BodyTimeout, &p.WriteTimeout, &c.ResponseTimeout, &c.Drain} {
 		noLimit(limit)
 	}
-	for _, limit := range []*int{&p.MaxConnections, &c.MaxRequests, &c.MaxWorkers, &c.QueueLimit} {
+	for _, limit := range []*int{&p.MaxConnections, &c.MaxRequests, &c.MaxWorkers, &c.QueueLimit, &c.MaxFailures} {
 		noLimit(limit)
 	}
 	if len(c.Upgrades) == 1 && c.Upgrades[0] == "" {
@@ -237,6 +238,14 @@ func parseBalance(s string) (router.Balance, error) {
 		return b, nil
 	}
 	return "", errors.New("want round-robin or least")
+}
+
+func parseOptionalBalance(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	b, err := parseBalance(s)
+	return string(b), err
 }
 
 func parseForget(s string) (time.Duration, error) {

@@ -30,6 +30,7 @@ func (j *joining) flags() []cli.Flag {
 		list("host", "serve requests for this `HOST`: a name, *.name or * (may be repeated; default: any)", &w.Hosts, nil, parseHost),
 		list("path", "serve requests whose path begins with this `PREFIX`, up to the end of a segment (may be repeated; default: /)", &w.Paths, nil, parsePath),
 		flag("weight", "get requests in proportion to this `NUMBER` (default: 1)", &w.Weight, 0, parseCount),
+		flag("balance", "let the router choose among workers of the same hosts and paths by this `POLICY`: round-robin, or least, the fewest requests against the weight (default: as the router says)", &w.Balance, "", parseOptionalBalance),
 		flag("concurrency", "take this `NUMBER` of requests and upgraded connections at once", &w.Concurrency, worker.DefaultConcurrency, parseConcurrency),
 		flag("token", "show this `TOKEN` to the routers (others can read a command line: --token-file is safer)", &w.Token, "", anything),
 		flag("token-file", "take the token from the first line of this `FILE`", &j.tokenFile, "", anything),
@@ -100,7 +101,7 @@ func (s *workerSettings) flags() []cli.Flag {
 }
 
 // perApp are flags that say of one app what a file of --apps-dir says of its own.
-var perApp = []string{"to", "strip-prefix", "name", "service", "host", "path", "weight", "health"}
+var perApp = []string{"to", "strip-prefix", "name", "service", "host", "path", "weight", "balance", "health"}
 
 func (s *workerSettings) finish(cmd *cli.Command) error {
 	if s.apps == "" && s.to == "" {

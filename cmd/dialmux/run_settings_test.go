@@ -25,6 +25,7 @@ func TestRunAndStatusFlagsAndTwins(t *testing.T) {
 		"host":            {"a.test,*.b.test", func(s *runSettings) bool { return fmt.Sprint(s.worker.Hosts) == "[a.test *.b.test]" }},
 		"path":            {"/a/,/b", func(s *runSettings) bool { return fmt.Sprint(s.worker.Paths) == "[/a/ /b]" }},
 		"weight":          {"7", func(s *runSettings) bool { return s.worker.Weight == 7 }},
+		"balance":         {"least", func(s *runSettings) bool { return s.worker.Balance == "least" }},
 		"concurrency":     {"7", func(s *runSettings) bool { return s.worker.Concurrency == 7 }},
 		"token":           {"sesame", func(s *runSettings) bool { return s.worker.Token == "sesame" }},
 		"token-file":      {"x", func(s *runSettings) bool { return s.tokenFile == "x" }},

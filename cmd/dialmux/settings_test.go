@@ -87,6 +87,8 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"queue-wait", "1m30s", func(s *settings) { s.router.QueueWait = 90 * time.Second }},
 		{"balance", "least", func(s *settings) { s.router.Balance = router.Least }},
 		{"slow-start", "10s", func(s *settings) { s.router.SlowStart = 10 * time.Second }},
+		{"max-failures", "7", func(s *settings) { s.router.MaxFailures = 7 }},
+		{"max-failures", "0", func(s *settings) { s.router.MaxFailures = -1 }},
 		{"forget", "1h", func(s *settings) { s.router.Forget = time.Hour }},
 		{"drain", "250ms", func(s *settings) { s.router.Drain = 250 * time.Millisecond }},
 		{"drain", "0s", func(s *settings) { s.router.Drain = -1 }},

@@ -48,6 +48,7 @@ func TestWorkerFlagsAndTwins(t *testing.T) {
 		{"service", "shop", func(s *workerSettings) { s.worker.Service = "shop" }},
 		{"host", "shop.example.com,*.shop.test,*", func(s *workerSettings) { s.worker.Hosts = []string{"shop.example.com", "*.shop.test", "*"} }},
 		{"path", "/api/", func(s *workerSettings) { s.worker.Paths = []string{"/api/"} }},
+		{"balance", "least", func(s *workerSettings) { s.worker.Balance = "least" }},
 		{"weight", "7", func(s *workerSettings) { s.worker.Weight = 7 }},
 		{"concurrency", "7", func(s *workerSettings) { s.worker.Concurrency = 7 }},
 		{"token", "sesame", func(s *workerSettings) { s.worker.Token = "sesame" }},
@@ -111,8 +112,8 @@ func TestAppFiles(t *testing.T) {
 			t.Errorf("%s: %+v", tc.text, a)
 		}
 	}
-	a, err := parseApp([]byte(`{"to": "http://app", "path": "/x", "strip-prefix": true, "weight": 3, "concurrency": 4, "health": "/h", "health-interval": "5s", "health-timeout": "4s", "health-down": 3, "health-up": 2}`), forwarding{})
-	if err != nil || !a.strip || a.worker.Weight != 3 || a.worker.Concurrency != 4 || a.health.Health != "/h" || a.health.Interval != 5*time.Second || a.health.Timeout != 4*time.Second || a.health.Down != 3 || a.health.Up != 2 {
+	a, err := parseApp([]byte(`{"to": "http://app", "path": "/x", "strip-prefix": true, "weight": 3, "balance": "least", "concurrency": 4, "health": "/h", "health-interval": "5s", "health-timeout": "4s", "health-down": 3, "health-up": 2}`), forwarding{})
+	if err != nil || !a.strip || a.worker.Weight != 3 || a.worker.Balance != "least" || a.worker.Concurrency != 4 || a.health.Health != "/h" || a.health.Interval != 5*time.Second || a.health.Timeout != 4*time.Second || a.health.Down != 3 || a.health.Up != 2 {
 		t.Errorf("%+v %v", a, err)
 	}
 }
