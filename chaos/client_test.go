@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -154,4 +155,24 @@ func (s *synced) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.to.Write(p)
+}
+
+// A handler whose context ends returns as most do, or breaks off.
+func TestHandlerIsSentHome(t *testing.T) {
+	var record bytes.Buffer
+	h := handler{record: syncedRecord(&record)}
+	returned := 0
+	for n := range uint32(8) {
+		p := plan{number: n, phase: midBody, linger: time.Minute, size: 1000}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		func() {
+			defer func() { _ = recover() }()
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, p.target(), http.NoBody))
+			returned++
+		}()
+		cancel()
+	}
+	if returned != 4 {
+		t.Errorf("%d of 8 returned, want half", returned)
+	}
 }

@@ -47,6 +47,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 	}
 	if h.record.note(began, p.number) != nil || h.answer(w, req, p) != nil || h.record.note(ended, p.number) != nil {
+		if p.number/2%2 == 0 && req.Context().Err() != nil { // half of them do as most handlers do then
+			return
+		}
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -37,7 +37,7 @@ func judge(e *entry) (found []violation) {
 	case o.hung:
 		complain(hung, "no end within %v", e.plan.deadline())
 	case o.status == http.StatusOK:
-		if !o.whole && e.strict() {
+		if !o.whole && e.strict() && !e.overdue() {
 			complain(lost, "its answer broke off")
 		}
 	default:
@@ -100,6 +100,11 @@ func (e *entry) refusal() string {
 		return fmt.Sprintf("no answer came: %v", o.err)
 	}
 	return fmt.Sprintf("it got %d", o.status)
+}
+
+// overdue tells that an answer may have broken off because its client had no more patience.
+func (e *entry) overdue() bool {
+	return e.plan.patience > 0 && e.outcome.end.Sub(e.due) >= e.plan.patience
 }
 
 // strict tells that nothing goes on that could cost any request its answer.

@@ -94,6 +94,8 @@ func TestJudge(t *testing.T) {
 		"a POST and no answer, in quiet time":    {file(post, &quiet, gone, one), lost},
 		"an answer that broke off":               {file(getLong, &killing, brokeOff, one), ""},
 		"the same in quiet time":                 {file(getLong, &quiet, brokeOff, one), lost},
+		"the same when its time was over":        {fileOf(plan{kind: getLong, number: 7, size: 100, patience: 20 * time.Millisecond}, &quiet, brokeOff, one), ""},
+		"the same before that":                   {fileOf(plan{kind: getLong, number: 7, size: 100, patience: 2 * time.Second}, &quiet, brokeOff, one), lost},
 		"another's answer":                       {file(getSmall, &killing, outcome{status: 200, whole: true, crossed: "the answer is to 8"}, one), crossed},
 		"a short answer":                         {file(getLong, &killing, outcome{status: 200, whole: true, short: "5 bytes of 100"}, one), short},
 		"no end":                                 {file(getSmall, &killing, outcome{hung: true}), hung},

@@ -74,6 +74,7 @@ type mood struct {
 	slow      kind          // a slow one, which every sixteenth request is then
 	linger    time.Duration // how long every handler takes; 0: as it comes
 	impatient bool          // every eighth request has a Request-Timeout
+	hasty     bool          // so have others, which is over while their handlers linger
 }
 
 // makePlan draws a plan.
@@ -110,6 +111,9 @@ func makePlan(seed uint64, number uint32, m mood) plan {
 	}
 	if m.impatient && draw.IntN(8) == 0 && p.kind != slowReader && p.kind != slowWriter {
 		p.patience = time.Second
+	}
+	if m.hasty && p.patience == 0 && p.linger > 0 && p.kind.kept() && p.kind != slowReader && p.kind != slowWriter && draw.IntN(32) == 0 {
+		p.patience = p.linger/2 + 5*time.Millisecond
 	}
 	p.sized = p.sized && p.phase != trailing
 	p.http2 = p.kind != slowReader && p.kind != slowWriter && draw.IntN(10) == 0

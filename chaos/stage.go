@@ -170,7 +170,7 @@ func (s *stage) serve(ctx context.Context, seed uint64, rate float64, fronts []*
 		rows = append(rows, &row{fault: faults[i].name})
 	}
 	s.load = &load{seed: seed, rate: rate, fronts: fronts, book: s.book}
-	calm := window{fault: &quiet, row: rows[0]}
+	calm := window{fault: &quiet, row: rows[0], mood: mood{hasty: len(s.routers) > 0}}
 	s.load.enter(calm)
 	warmUp := func(ctx context.Context) error { return sleep(ctx, min(duration/10, 5*time.Second)) }
 	if err := errors.Join(s.load.during(ctx, warmUp), rested()); err != nil {
@@ -194,7 +194,7 @@ func (s *stage) torment(ctx context.Context, draw *rand.Rand, calm window, fault
 			if !time.Now().Before(end) {
 				return nil
 			}
-			w := window{fault: f, row: rows[i], mood: mood{slow: f.slow, impatient: f.refuses && len(s.routers) > 0}}
+			w := window{fault: f, row: rows[i], mood: mood{slow: f.slow, impatient: f.refuses && len(s.routers) > 0, hasty: calm.mood.hasty}}
 			if f.overloads {
 				w.mood.factor, w.mood.linger = 2, time.Duration(float64(s.slots)/s.load.rate*float64(time.Second))
 			}
@@ -202,7 +202,7 @@ func (s *stage) torment(ctx context.Context, draw *rand.Rand, calm window, fault
 			s.load.enter(w)
 			what, err := f.inject(ctx, s, draw)
 			if err == nil {
-				s.load.enter(window{fault: f, row: rows[i]})
+				s.load.enter(window{fault: f, row: rows[i], mood: calm.mood})
 				err = s.settled(ctx)
 			}
 			if err == nil {

@@ -3,11 +3,14 @@ package router
 import (
 	"cmp"
 	"encoding/json"
+	"io"
 	"net/http"
 	"runtime"
 	"runtime/metrics"
 	"slices"
 	"time"
+
+	"github.com/dialmux/dialmux/internal/terminal"
 )
 
 // WorkerStatus is one connection on the worker port, as /workers shows it.
@@ -100,9 +103,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	_ = e.Encode(v) // the reader may have gone
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil { // of values of ours there is none
+		panic(err)
+	}
+	_, _ = io.WriteString(w, terminal.JSON(string(text))+"\n") // the reader may have gone
 }
 
 // Workers lists the connections on the worker port, oldest first.

@@ -6,7 +6,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unicode"
 
+	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/router"
 )
 
@@ -60,6 +62,24 @@ func TestAdmin(t *testing.T) {
 		wants("/healthz", 200)
 		if code, _ := adminGet(t, w, "/nonsense"); code != 404 {
 			t.Errorf("/nonsense: %d", code)
+		}
+	})
+}
+
+// What a worker says of itself must not act on the terminal of who asks with curl.
+func TestO3AdminEscapes(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		const hostile = "a\x1b[2J\r\nb\u009b2J\u202e\x7f\U000e0001"
+		k := w.native("w1")
+		k.join(4, func(j *frame.JoinInfo) { j.AppVersion, j.Zone = hostile, hostile })
+		w.settle()
+		code, body := adminGet(t, w, "/workers")
+		if i := strings.IndexFunc(body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); code != 200 || i >= 0 {
+			t.Errorf("%d %q", code, body)
+		}
+		var all []router.WorkerStatus
+		if err := json.Unmarshal([]byte(body), &all); err != nil || len(all) != 1 || all[0].AppVersion != hostile || all[0].Zone != hostile {
+			t.Errorf("%v %+v", err, all)
 		}
 	})
 }

@@ -1,6 +1,10 @@
 package router
 
-import "github.com/dialmux/dialmux/frame"
+import (
+	"math"
+
+	"github.com/dialmux/dialmux/frame"
+)
 
 // What each may make the router hold at most, in bytes: all its buffers, full at
 // once, and stacks. The collector may need as much again before it has run.
@@ -13,18 +17,24 @@ const (
 	// as it goes; the goroutines of both directions.
 	boundRequest = share + largeBlock + 16<<10 + frame.MaxHead + frame.MaxHead + queueShare + 2*frame.MaxHead + 64<<10
 	// A worker: a message that is being read, of a REP's 8 MiB and what goes with
-	// it, in a buffer that doubles; control frames.
-	boundWorker = 4*(MaxGather+64<<10) + 512<<10
+	// it, in a buffer that is a third larger, and the one of half its size that it
+	// grew out of; control frames. A native worker's parts are of 1 MiB at most.
+	boundWorker = (MaxGather+64<<10)/3*4 + MaxGather/2 + 512<<10
 )
 
 // MemoryBound is the most memory, in bytes, that peers can make the router and
 // the ports of its clients hold. It follows from their limits; -1: one of these
-// is off.
+// is off. What an int64 cannot hold is math.MaxInt64.
 func (r *Router) MemoryBound(ports ...Port) int64 {
-	bound := r.cfg.MaxMemory
+	bound, off := r.cfg.MaxMemory, false
 	add := func(n int, each int64) {
-		if bound += int64(n) * each; n < 0 {
-			bound = -1 << 62
+		switch {
+		case n < 0:
+			off = true
+		case int64(n) > (math.MaxInt64-bound)/each:
+			bound = math.MaxInt64
+		default:
+			bound += int64(n) * each
 		}
 	}
 	add(r.cfg.MaxRequests, boundRequest)
@@ -35,5 +45,8 @@ func (r *Router) MemoryBound(ports ...Port) int64 {
 		}
 		add(p.MaxConnections, boundConnection)
 	}
-	return max(bound, -1)
+	if off {
+		return -1
+	}
+	return bound
 }

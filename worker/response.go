@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type response struct {
 	left        bool     // the head is queued
 	spoken      bool     // the handler has begun an answer
 	abandoned   bool     // what is written shall not be sent
+	late        bool     // it began after the request's deadline
 	typed       bool     // the head says what the content is, or how it is encoded
 	declared    int64    // content-length, -1 if there is none
 	written     int64    // bytes taken from the handler
@@ -55,6 +57,7 @@ func newScratch() any { return &scratch{buf: make([]byte, 0, bufferSize)} }
 var (
 	errReturned  = errors.New("worker: the handler has returned")
 	errAbandoned = errors.New("worker: the handler gave up")
+	errOverdue   = fmt.Errorf("worker: the handler returned after the request's deadline, and its answer was not whole: %w", context.DeadlineExceeded)
 )
 
 // Header returns the fields that WriteHeader sends, or the first Write.
@@ -89,7 +92,7 @@ func (r *response) writeHeader(status int) {
 	case status < 200 && status != http.StatusSwitchingProtocols:
 		r.inform(status)
 	default:
-		r.status = status
+		r.status, r.late = status, r.x.context.overdue()
 		r.encodeHead()
 	}
 }
@@ -354,6 +357,9 @@ func (r *response) fits(head []byte) error {
 // complete sends what a handler that ended has left. mu is held, but while it waits.
 func (r *response) complete() {
 	st := &r.x.stream
+	if !r.abandoned && r.cutShort() {
+		st.abortLocked(errOverdue, http2.ErrCodeCancel, errOverdue.Error())
+	}
 	if r.abandoned || r.blocked() != nil {
 		return
 	}
@@ -373,6 +379,20 @@ func (r *response) complete() {
 	_, _ = r.transmit(r.scratch.buf, true)
 }
 
+// cutShort reports whether the handler that has returned may have done so because the request's deadline had passed, as its context
+// tells it to. What was begun before that is whole only if it has the length that its head says; what was begun after it was meant so.
+func (r *response) cutShort() bool {
+	switch {
+	case !r.x.context.overdue(), r.late:
+		return false
+	case r.status == 0:
+		return true
+	case r.noBody():
+		return false
+	}
+	return r.written != r.declared || len(r.trailers) > 0
+}
+
 // restart takes back what is written, if none of it has left.
 func (r *response) restart() bool {
 	r.x.stream.mu.Lock()
@@ -381,7 +401,7 @@ func (r *response) restart() bool {
 		return false
 	}
 	r.header, r.trailers = nil, nil
-	r.status, r.written, r.declared = 0, 0, -1
+	r.status, r.late, r.written, r.declared = 0, false, 0, -1
 	if r.scratch != nil {
 		r.scratch.buf = r.scratch.buf[:0]
 	}

@@ -44,6 +44,10 @@ func Serve(ctx context.Context, router string, h http.Handler) error {
 // at once, always. A request's context ends when the client leaves, the router vanishes or Grace is over, and its
 // context.Cause says which. Where the request has a deadline (Request-Timeout, grpc-timeout), it is the context's too.
 //
+// A handler that returns when the deadline has passed has its answer broken off (RST_STREAM CANCEL), since it may have stopped short:
+// what was written before would look whole. Two kinds go out: an answer begun after the deadline, such as a 504 of the
+// handler's own, and one that had all of the Content-Length it declared and announced no trailers, or that has no body.
+//
 // A request to upgrade looks like one of HTTP/1.1: Proto says so, Connection and Upgrade are in its header, and it has no body. A
 // handler that answers as usual refuses. One that accepts calls Hijack (http.Hijacker, http.ResponseController) and writes a
 // head of status 101 to the connection, or calls WriteHeader(101) and then Hijack. The connection may outlive the handler, whose

@@ -59,6 +59,14 @@ type forwarding struct {
 	health sidecar.Options
 }
 
+// strippable judges --strip-prefix beside these paths.
+func (f *forwarding) strippable(paths []string) error {
+	if f.strip && len(paths) == 0 {
+		return fmt.Errorf("--strip-prefix (%s) is there, but no --path (%s); give the prefix there", twin("strip-prefix"), twin("path"))
+	}
+	return nil
+}
+
 // healthFlags say how an app is watched.
 func (f *forwarding) healthFlags() []cli.Flag {
 	h := &f.health
@@ -106,8 +114,8 @@ func (s *workerSettings) finish(cmd *cli.Command) error {
 			}
 		}
 	}
-	if s.strip && len(s.worker.Paths) == 0 {
-		return fmt.Errorf("--strip-prefix (%s) is there, but no --path (%s); give the prefix there", twin("strip-prefix"), twin("path"))
+	if err := s.strippable(s.worker.Paths); err != nil {
+		return err
 	}
 	return s.joining.finish()
 }

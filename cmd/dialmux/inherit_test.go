@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -84,8 +85,14 @@ func (m *manager) passes(name string, of interface{ File() (*os.File, error) }) 
 
 func (m *manager) starts(flags ...string) *program {
 	m.t.Helper()
+	return m.says(strconv.Itoa(len(m.files)), flags...)
+}
+
+// says is starts with another count of sockets.
+func (m *manager) says(count string, flags ...string) *program {
+	m.t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec dialmux router --log-format json "$@"`, "router"}, flags...)...)
-	cmd.Env = append(os.Environ(), "LISTEN_FDS="+strconv.Itoa(len(m.files)), "LISTEN_FDNAMES="+strings.Join(m.names, ":"), "NOTIFY_SOCKET="+m.notify)
+	cmd.Env = append(os.Environ(), "LISTEN_FDS="+count, "LISTEN_FDNAMES="+strings.Join(m.names, ":"), "NOTIFY_SOCKET="+m.notify)
 	cmd.ExtraFiles = m.files
 	return startCommand(m.t, cmd)
 }
@@ -235,5 +242,16 @@ func TestInheritedSocketsThatAreWrong(t *testing.T) {
 				t.Errorf("it ended with %d and said %q", st.ExitStatus(), log)
 			}
 		})
+	}
+}
+
+// A count that is none must neither be passed over nor counted to.
+func TestInheritedSocketsThatCannotBeCounted(t *testing.T) {
+	for _, count := range []string{"x", "-1", "1001", "2000000000", "99999999999999999999", "", "1 "} {
+		p := newManager(t).says(count, "--listen", "127.0.0.1:0", "--admin", "")
+		st := p.status()
+		if log := p.log.String(); st.ExitStatus() != 1 || !strings.Contains(log, fmt.Sprintf("LISTEN_FDS=%q: want how many sockets were passed, 0 to 1000", count)) || strings.Count(log, "\n") != 1 {
+			t.Errorf("%q: it ended with %d and said %q", count, st.ExitStatus(), log)
+		}
 	}
 }

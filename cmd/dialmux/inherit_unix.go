@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -15,6 +16,9 @@ import (
 
 // inherit takes what the environment says was passed to this very process.
 func inherit() (i inherited, err error) {
+	if err := passed(); err != nil {
+		return i, err
+	}
 	for _, f := range activation.Files(true) {
 		err = errors.Join(err, i.take(f))
 		_ = f.Close() // a listener has a descriptor of its own
@@ -26,6 +30,20 @@ func inherit() (i inherited, err error) {
 	}
 	return i, nil
 }
+
+// passed judges how many sockets the environment says there are, which activation takes at its word.
+func passed() error {
+	if pid, err := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pid != os.Getpid() {
+		return nil
+	}
+	text, is := os.LookupEnv("LISTEN_FDS")
+	if n, err := strconv.Atoi(text); is && (err != nil || n < 0 || n > maxPassed) {
+		return fmt.Errorf("LISTEN_FDS=%.40q: want how many sockets were passed, 0 to %d; a service manager sets it (sd_listen_fds(3)), unset it if none started this process", text, maxPassed)
+	}
+	return nil
+}
+
+const maxPassed = 1000
 
 func (i *inherited) take(f *os.File) error {
 	var to **net.TCPListener

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/lmittmann/tint"
 )
@@ -19,16 +20,31 @@ type logging struct {
 	format string // auto, text or json
 }
 
-// logger writes to f: text to a terminal, in colours unless NO_COLOR is set,
-// and JSON to anything else, unless the format says which.
-func (l logging) logger(f *os.File) *slog.Logger {
+// logger writes to w: text to a terminal, in colours unless NO_COLOR is set,
+// and JSON to anything else, unless the format says which. From now on the
+// process does not end because nobody reads what it writes.
+func (l logging) logger(w io.Writer) *slog.Logger {
+	outliveReaders()
+	tty := isTerminal(w)
+	if o, is := w.(*outlet); is {
+		o.telling(func(dropped int) []byte {
+			var line bytes.Buffer
+			r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were dropped: nobody read them in time", 0)
+			r.Add("lines", dropped)
+			_ = l.handler(&line, tty).Handle(context.Background(), r) // whatever the level
+			return line.Bytes()
+		})
+	}
+	return slog.New(l.handler(w, tty))
+}
+
+func (l logging) handler(w io.Writer, tty bool) slog.Handler {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(l.level)) // parseLevel has seen it
-	tty := isTerminal(f)
 	if l.format == "json" || l.format == "auto" && !tty {
-		return slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: level, ReplaceAttr: escapeJSON}))
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: escapeJSON})
 	}
-	return slog.New(textHandler(f, level, tty && os.Getenv("NO_COLOR") == ""))
+	return textHandler(w, level, tty && os.Getenv("NO_COLOR") == "")
 }
 
 func textHandler(w io.Writer, level slog.Level, colours bool) slog.Handler {
@@ -66,11 +82,6 @@ func replaced(a slog.Attr, calls func(string) bool, by func(string) string) slog
 		}
 	}
 	return a
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func parseLevel(s string) (string, error) {

@@ -16,11 +16,17 @@ import (
 )
 
 func main() {
+	stderr := newOutlet(os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().Run(ctx, os.Args)
+	root := command()
+	root.ErrWriter = stderr
+	err := root.Run(ctx, os.Args)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "dialmux:", err)
+		_, _ = fmt.Fprintln(stderr, "dialmux:", err) // after what is logged
+	}
+	stderr.close()
+	if err != nil {
 		os.Exit(1)
 	}
 }

@@ -73,8 +73,8 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	if len(args) == 0 || args[0] == "" {
 		return fmt.Errorf("%s wants the command that it is to run, as in: %s -- python3 -m http.server '$PORT'", cmd.FullName(), cmd.FullName())
 	}
-	if s.strip && len(s.worker.Paths) == 0 {
-		return fmt.Errorf("--strip-prefix (%s) is there, but no --path (%s); give the prefix there", twin("strip-prefix"), twin("path"))
+	if err := s.strippable(s.worker.Paths); err != nil {
+		return err
 	}
 	if err := s.finish(); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	if s.worker.Name == "" {
 		s.worker.Name = worker.DefaultName()
 	}
-	log := s.log.logger(os.Stderr)
+	log := s.log.logger(cmd.Root().ErrWriter)
 	g, err := supervise.New(supervise.Config{
 		Name: s.worker.Name, N: s.n, Args: args, Env: environment(), KillAfter: s.killAfter,
 		Stdout: cmd.Root().Writer, Stderr: os.Stderr, Logger: log, Answers: s.answers,

@@ -50,7 +50,7 @@ func (s *settings) open(cmd *cli.Command) (*service, error) {
 		s.inherited.close()
 		return nil, err
 	}
-	return open(s, s.log.logger(os.Stderr))
+	return open(s, s.log.logger(cmd.Root().ErrWriter))
 }
 
 // heed has inherited sockets take the place of what flags say, for whatever

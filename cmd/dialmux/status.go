@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/dialmux/dialmux/internal/terminal"
 	"github.com/dialmux/dialmux/router"
 )
 
@@ -134,7 +135,7 @@ func (s *statusView) look(ctx context.Context, transport http.RoundTripper) (str
 			_ = json.Indent(&indented, whole, "", "  ") // it is what Marshal wrote
 			whole = indented.Bytes()
 		}
-		return plainJSON(string(whole)) + "\n", nil
+		return terminal.JSON(string(whole)) + "\n", nil
 	}
 	var now standing
 	if err := json.Unmarshal(whole, &now); err != nil {
@@ -175,7 +176,7 @@ func (s *statusView) get(ctx context.Context, transport http.RoundTripper, path 
 	case err != nil:
 		return nil, s.stranger(fmt.Sprintf("GET %s: %v", path, err))
 	case resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusServiceUnavailable || path != "/readyz"):
-		return nil, s.stranger(fmt.Sprintf("GET %s: %s", path, printable(resp.Status)))
+		return nil, s.stranger(fmt.Sprintf("GET %s: %s", path, terminal.Printable(resp.Status)))
 	case !json.Valid(body):
 		return nil, s.stranger(fmt.Sprintf("GET %s: no JSON", path))
 	}

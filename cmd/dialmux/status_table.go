@@ -8,10 +8,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/dialmux/dialmux/internal/terminal"
 	"github.com/dialmux/dialmux/router"
 )
 
@@ -20,7 +19,7 @@ func (s *standing) table() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	st := &s.Streams
-	fmt.Fprintf(&b, "%s: %d ready to work; requests: %d open, %d waiting, %d retried\n", printable(s.Ready.Status), s.Ready.Workers, st.Open, st.Waiting, st.Retried)
+	fmt.Fprintf(&b, "%s: %d ready to work; requests: %d open, %d waiting, %d retried\n", terminal.Printable(s.Ready.Status), s.Ready.Workers, st.Open, st.Waiting, st.Retried)
 
 	section(w, "SERVICE", "HOST", "PATH", "WORKERS", "WAITING")
 	for _, v := range s.Services {
@@ -98,40 +97,11 @@ func row(w *tabwriter.Writer, cells ...string) {
 // clip escapes s and keeps the first n characters of that, the last of them an
 // ellipsis if there were more.
 func clip(s string, n int) string {
-	s = printable(s)
+	s = terminal.Printable(s)
 	if utf8.RuneCountInString(s) > n {
 		s = string([]rune(s)[:n-1]) + "…"
 	}
 	return s
-}
-
-// printable shows what a terminal would act on, or not show, as Go writes it in
-// a string: \x1b, \u202e.
-func printable(s string) string {
-	if strings.IndexFunc(s, unprintable) < 0 && utf8.ValidString(s) {
-		return s
-	}
-	q := strconv.Quote(s)
-	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
-}
-
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
-
-// plainJSON escapes in JSON what a terminal would act on. It means the same.
-func plainJSON(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n' || unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
 }
 
 // ago is a time span as kubectl shows it: the two units that matter.

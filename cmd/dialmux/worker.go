@@ -31,7 +31,7 @@ may be sent again. SIGTERM and SIGINT end it gently: requests may go on for
 			if err := s.finish(cmd); err != nil {
 				return err
 			}
-			log := s.log.logger(os.Stderr)
+			log := s.log.logger(cmd.Root().ErrWriter)
 			defer context.AfterFunc(ctx, func() {
 				signal.Reset(os.Interrupt, syscall.SIGTERM) // another one does what it does to any program
 				log.Info("draining; a second signal ends it at once", "at_most", max(s.worker.Grace, 0).String())

@@ -17,6 +17,7 @@ const (
 	largeBuffer = 256 << 10
 	maxCommand  = 256      // bytes of one command in traffic
 	besidePart  = 64 << 10 // bytes of a message beyond the limit of a part: a head has room beside the largest body
+	besideAll   = 512      // more than a part's header and a command, that may stand behind a message's parts
 )
 
 type event uint8
@@ -111,8 +112,11 @@ func (r *reader) release() {
 // empty reports whether nothing waits for the rest of it.
 func (r *reader) empty() bool { return r.pos == r.end && len(r.parts) == 0 }
 
+// most is how large the buffer ever gets: the largest message, and a third of it, so that there are few moves.
+func (r *reader) most() int { return (r.maxPart + besidePart + besideAll) / 3 * 4 }
+
 // space returns where the next read goes, after making room for it. A move costs no more than a constant times
-// the bytes consumed since the last one, whatever stands between the parts of a message.
+// the bytes read since the last one, whatever stands between the parts of a message.
 func (r *reader) space() []byte {
 	if r.empty() {
 		r.pos, r.end = 0, 0
@@ -120,12 +124,20 @@ func (r *reader) space() []byte {
 			r.buf = make([]byte, smallBuffer)
 		}
 	}
-	if len(r.buf)-r.end > len(r.buf)/4 {
+	enough, most := len(r.buf)/4, r.most()
+	if len(r.buf) >= most {
+		enough /= 2 // a move leaves a quarter at least
+	}
+	if len(r.buf)-r.end > enough {
 		return r.buf[r.end:]
 	}
 	to := r.buf
-	if r.held+r.end-r.pos > len(r.buf)/2 {
-		to = make([]byte, 2*len(r.buf))
+	if len(r.buf) < most && r.held+r.end-r.pos > len(r.buf)/2 {
+		size := 2 * len(r.buf)
+		if size > most/3*2 {
+			size = most // the two that are there while one is copied are never two large ones
+		}
+		to = make([]byte, size)
 	}
 	n := 0
 	for i, part := range r.parts {

@@ -332,6 +332,56 @@ func TestBufferGrowsOnlyWithWhatArrives(t *testing.T) {
 	}
 }
 
+// Messages of the largest size, each with something of the next behind it, and commands between their parts, take a buffer that is
+// little larger, and not many more moves than the commands' bytes call for.
+func TestBufferIsNoLargerThanAMessageNeeds(t *testing.T) {
+	for _, maxPart := range []int{64 << 10, 1 << 20, 8 << 20} {
+		message := append(appendHeader(nil, flagMore, besidePart), make([]byte, besidePart)...)
+		message = append(appendHeader(message, flagMore, maxPart-1), make([]byte, maxPart-1)...)
+		message = append(message, bytes.Repeat([]byte("\x04\x05\x04PONG"), (8<<20)/7)...)
+		message = append(message, 0, 1, 0)
+		sent := bytes.Repeat(message, 3)
+		most := (maxPart + besidePart) / 3 * 4
+		r := newReader(maxPart, 8)
+		total, messages, peak, moved := len(sent), 0, 0, 0
+		for messages < 3 {
+			event, err := r.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if event == isMessage {
+				messages++
+				r.release()
+			}
+			if event != isIncomplete {
+				continue
+			}
+			before, at := len(r.buf), r.end
+			space := r.space()
+			if r.end < at {
+				moved += r.end
+			}
+			if size := len(r.buf); size > before {
+				moved += r.end
+				peak = max(peak, before+size)
+			}
+			n := copy(space, sent[:min(len(sent), 50_000)])
+			if n == 0 {
+				t.Fatalf("parts of %d: %d bytes of space, %d to come", maxPart, len(space), len(sent))
+			}
+			sent = sent[n:]
+			r.grew(n)
+		}
+		if limit := most + most/2; peak > limit {
+			t.Errorf("parts of %d: %d bytes of buffers while they grow, want at most %d", maxPart, peak, limit)
+		}
+		if moved > 8*total {
+			t.Errorf("parts of %d: %d bytes are moved to read %d", maxPart, moved, total)
+		}
+		t.Logf("parts of %d: %d bytes of buffers while they grow, %d bytes moved to read %d", maxPart, peak, moved, total)
+	}
+}
+
 func feed(t *testing.T, r *reader, b []byte) {
 	t.Helper()
 	for len(b) > 0 {
