@@ -102,9 +102,10 @@ func (e *entry) refusal() string {
 	return fmt.Sprintf("it got %d", o.status)
 }
 
-// overdue tells that an answer may have broken off because its client had no more patience.
+// overdue tells that an answer may have broken off because its client had no more patience. What is left of that travels as whole
+// milliseconds, so a worker's may be over by one too early.
 func (e *entry) overdue() bool {
-	return e.plan.patience > 0 && e.outcome.end.Sub(e.due) >= e.plan.patience
+	return e.plan.patience > 0 && e.outcome.end.Sub(e.due) >= e.plan.patience-time.Millisecond
 }
 
 // strict tells that nothing goes on that could cost any request its answer.

@@ -113,7 +113,7 @@ func makePlan(seed uint64, number uint32, m mood) plan {
 		p.patience = time.Second
 	}
 	if m.hasty && p.patience == 0 && p.linger > 0 && p.kind.kept() && p.kind != slowReader && p.kind != slowWriter && draw.IntN(32) == 0 {
-		p.patience = p.linger/2 + 5*time.Millisecond
+		p.patience = (p.linger/2 + 5*time.Millisecond).Truncate(time.Millisecond)
 	}
 	p.sized = p.sized && p.phase != trailing
 	p.http2 = p.kind != slowReader && p.kind != slowWriter && draw.IntN(10) == 0
