@@ -2,9 +2,12 @@
 require 'ffi-rzmq'
 require 'msgpack'
 
+# When nothing refers to its context any more, the gem waits for the sockets to close: for ever.
+CONTEXT = ZMQ::Context.new
+
 # Gives each request, a map and a body, to the block, which returns the answer's map and body.
 def serve(name, endpoint)
-  socket = ZMQ::Context.new.socket(ZMQ::REP)
+  socket = CONTEXT.socket(ZMQ::REP)
   socket.setsockopt(ZMQ::PLAIN_USERNAME, name)
   socket.setsockopt(ZMQ::PLAIN_PASSWORD, ENV['DIALMUX_TOKEN']) if ENV['DIALMUX_TOKEN']
   { ZMQ::HEARTBEAT_IVL => 2000, ZMQ::HEARTBEAT_TIMEOUT => 6000 }.each do |option, ms| # the gem's setsockopt lacks both
