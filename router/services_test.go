@@ -327,3 +327,30 @@ func TestAWorkerThatAnnouncesWhatCannotBeIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// O4: whatever clients ask for leaves nothing behind, and what workers announce is bounded.
+func TestO4RandomHostsAndPathsLeaveNothing(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		k := w.announce("shop-1", "shop", []string{"shop.test"}, nil)
+		time.Sleep(router.DefaultQueueWait)
+		client := w.raw("")
+		for i := range 2000 {
+			client.write(fmt.Sprintf("GET /%d HTTP/1.1\r\nHost: h%d.test\r\n\r\n", i, i))
+			if got, _ := client.seen(); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
+				t.Fatalf("got %q", got)
+			}
+		}
+		all := w.r.Services()
+		if len(all) != 1 || len(all[0].Routes) != 1 || len(w.r.Streams().Streams) != 0 || len(w.r.Workers()) != 1 {
+			t.Errorf("/services: %+v", all)
+		}
+		for i := range 50 { // a worker that says ever other things of itself
+			k.name = fmt.Sprint("name-", i)
+			k.join(1, serves(fmt.Sprint("service-", i), []string{fmt.Sprintf("h%d.test", i)}, nil))
+			w.settle()
+		}
+		if all = w.r.Services(); len(all) != 1 || len(all[0].Routes) != 1 || len(w.r.Workers()) != 1 {
+			t.Errorf("/services: %+v", all)
+		}
+	})
+}
