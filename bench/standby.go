@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/sync/errgroup"
@@ -16,13 +17,17 @@ import (
 // and at once says that it drains, and is never done with that.
 func runStandby(ctx context.Context, endpoint string, count int) error {
 	group, ctx := errgroup.WithContext(ctx)
+	coming := make(chan struct{}, 100) // a router pushes the oldest of too many newcomers out, and these dial once
 	for i := range count {
-		group.Go(func() error { return standBy(ctx, endpoint, fmt.Sprintf("standby-%d", i)) })
+		group.Go(func() error { return standBy(ctx, endpoint, fmt.Sprintf("standby-%d", i), coming) })
 	}
 	return group.Wait()
 }
 
-func standBy(ctx context.Context, endpoint, name string) error {
+func standBy(ctx context.Context, endpoint, name string, coming chan struct{}) error {
+	coming <- struct{}{}
+	come := sync.OnceFunc(func() { <-coming })
+	defer come()
 	nc, err := zmtp.Dial(ctx, endpoint)
 	if err != nil {
 		return err
@@ -46,6 +51,7 @@ func standBy(ctx context.Context, endpoint, name string) error {
 		if err == nil {
 			_, err = conn.Send(0, zmtp.Urgent, frame.AppendGoAway(nil, 0, http2.ErrCodeNo, "standing by"))
 		}
+		come()
 		return err
 	})
 	if ctx.Err() != nil {
