@@ -18,7 +18,7 @@ type WorkerStatus struct {
 	Name        string    `json:"name"`
 	Kind        string    `json:"kind"` // REP, DEALER or ROUTER
 	Addr        string    `json:"addr"`
-	State       string    `json:"state"` // ready, busy, draining, joining or refused
+	State       string    `json:"state"` // ready, busy, aside: its answers kept failing, draining, joining or refused
 	Why         string    `json:"why,omitempty"`
 	Service     string    `json:"service,omitempty"`
 	Hosts       []string  `json:"hosts,omitempty"`
@@ -135,6 +135,8 @@ func (p *peer) state() string {
 		return "draining"
 	case !p.joined:
 		return "joining"
+	case p.aside:
+		return "aside"
 	case !p.free():
 		return "busy"
 	}

@@ -1,6 +1,9 @@
 package router
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A worker whose answers keep failing, as the router sees it (streams that it
 // resets, that break the protocol, that are never answered), is set aside for a
@@ -15,7 +18,10 @@ const (
 func (q *pool) failed(p *peer) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if p.failures++; q.maxFailures < 0 || p.failures < q.maxFailures || p.aside || !p.joined {
+	if p.aside { // what it still had counts no more
+		return
+	}
+	if p.failures++; q.maxFailures < 0 || p.failures < q.maxFailures || !p.joined {
 		return
 	}
 	for i := range p.seats {
@@ -40,6 +46,17 @@ func (q *pool) failed(p *peer) {
 		q.offer(p)
 		q.mu.Unlock()
 	})
+}
+
+// recall has all tried again that were set aside at a route where nobody else is
+// left. q.mu is held.
+func (q *pool) recall(at *route) {
+	for p := range q.peers {
+		if p.aside && slices.ContainsFunc(p.seats, func(s seat) bool { return s.at == at }) {
+			q.recover(p)
+			q.offer(p)
+		}
+	}
 }
 
 // recover has p tried again. q.mu is held.

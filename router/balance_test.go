@@ -215,3 +215,53 @@ func TestTheLastWorkerIsNotSetAside(t *testing.T) {
 		p.wants(200, "")
 	})
 }
+
+// Nor does it stay aside when the others leave.
+func TestAWorkerThatIsAsideServesWhenTheOthersLeave(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		bad := w.join("bad", 64)
+		var all []*pending
+		for range 12 { // all of them fail at once
+			all = append(all, w.get("/"))
+		}
+		calls, _ := bad.requests(12)
+		good := w.join("good", 1)
+		for _, c := range calls {
+			c.reset(http2.ErrCodeInternal)
+		}
+		for _, p := range all {
+			p.wants(502, "")
+		}
+		if got := w.r.Workers()[0].State; got != "aside" {
+			t.Errorf("/workers: %s", got)
+		}
+		good.die()
+		p := w.get("/")
+		bad.request().answer(200, "mended")
+		p.wants(200, "mended")
+	})
+}
+
+// What went with the app behind a worker counts as its failure.
+func TestAWorkerWhoseAppKeepsDyingIsSetAside(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		bad, good := w.join("bad", 64), w.join("good", 64)
+		lost := 0
+		for range 18 {
+			time.Sleep(110 * time.Millisecond) // it is passed over for 100 after each
+			p := w.send("POST", "/", nil)
+			w.settle()
+			if parts, ok := good.inbox.peek(); ok {
+				(&call{worker: good, Frame: parse(t, parts)}).answer(200, "")
+				p.wants(200, "")
+				continue
+			}
+			bad.request().reset(http2.ErrCodeConnect)
+			p.wants(502, "")
+			lost++
+		}
+		if lost != 5 {
+			t.Errorf("%d of 18 were lost", lost)
+		}
+	})
+}

@@ -41,18 +41,35 @@ func (r *Router) SetGrants(grants []Grant) error {
 	}
 	r.grants.Store(&set)
 	for _, p := range r.pool.snapshot() {
-		switch claim, refused := r.pool.claimOf(p); {
+		claim, now, refused := r.pool.claimOf(p)
+		switch {
 		case refused:
 			_ = p.conn.Close()
 		case claim == nil:
 		default:
-			info := claim.info
-			if why := r.allow(&info, claim.proof); why != "" {
-				p.park(http2.ErrCodeInadequateSecurity, why, false)
-			}
+			r.judgeAnew(p, claim, now)
 		}
 	}
 	return nil
+}
+
+// judgeAnew holds a worker that has joined against the grants as they are now. What it
+// left out, they say.
+func (r *Router) judgeAnew(p *peer, said *claim, now frame.JoinInfo) {
+	info := said.info
+	why := r.allow(&info, said.proof)
+	if why == "" && info.Service == now.Service && slices.Equal(info.Hosts, now.Hosts) && slices.Equal(info.Paths, now.Paths) {
+		return
+	}
+	var at []place
+	if why == "" {
+		at, _, why = r.judge(&info)
+	}
+	if why != "" {
+		p.park(http2.ErrCodeInadequateSecurity, why, false)
+		return
+	}
+	r.enroll(p, info, at)
 }
 
 // claim is what a worker announced itself, before what its token allows was put
@@ -174,6 +191,9 @@ func ParseGrants(text []byte) (grants []Grant, err error) {
 				return nil, fmt.Errorf("line %d: %.40q behind the token: service=NAME, host=NAME or path=/PREFIX is right, several values with commas between them", n, word)
 			}
 			*list = append(*list, strings.Split(value, ",")...)
+		}
+		if slices.ContainsFunc(grants, func(other Grant) bool { return other.Token == g.Token }) {
+			return nil, fmt.Errorf("line %d: its token stands on a line before; put all that it is for on one", n)
 		}
 		if _, err := readGrants([]Grant{g}); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)

@@ -119,6 +119,31 @@ func TestW13GrantsThatChange(t *testing.T) {
 	})
 }
 
+// W13: what a worker leaves out is what its token allows, as that is now.
+func TestW13GrantsThatAreNarrowed(t *testing.T) {
+	story(t, router.Config{Grants: []router.Grant{{Token: "t"}}}, func(w *world) {
+		k := w.native("w")
+		k.join(4, withToken("t"))
+		w.settle()
+		time.Sleep(router.DefaultQueueWait)
+		p := w.get("/running", at("a.test"))
+		c := k.request()
+		if err := w.r.SetGrants([]router.Grant{{Token: "t", Services: []string{"n"}, Hosts: []string{"only.test"}, Paths: []string{"/p"}}}); err != nil {
+			t.Fatal(err)
+		}
+		w.get("/", at("a.test")).wants(404, "")
+		w.get("/", at("only.test")).wants(404, "")
+		q := w.get("/p/x", at("only.test"))
+		k.request().answer(200, "its own")
+		q.wants(200, "its own")
+		c.answer(200, "finished")
+		p.wants(200, "finished")
+		if all := w.r.Services(); len(all) != 1 || all[0].Name != "n" {
+			t.Errorf("/services: %+v", all)
+		}
+	})
+}
+
 func TestParseGrants(t *testing.T) {
 	got, err := router.ParseGrants([]byte("\n# all\nfirst\n second  service=a,b host=*.x.test host=y.test path=/p # why\n"))
 	want := []router.Grant{{Token: "first"}, {Token: "second", Services: []string{"a", "b"}, Hosts: []string{"*.x.test", "y.test"}, Paths: []string{"/p"}}}
@@ -131,6 +156,7 @@ func TestParseGrants(t *testing.T) {
 		"a service=":                    `line 1: "service=" behind`,
 		"a service=x/y":                 `line 1: the service "x/y"`,
 		"a host=x:1":                    `line 1: the host "x:1"`,
+		"a\nb\na host=x.test":           "line 3: its token stands on a line before",
 		"a path=x":                      `line 1: the path "x"`,
 		strings.Repeat("x", 256) + "\n": "line 1: a token has 256 bytes",
 	} {

@@ -37,11 +37,11 @@ func (q *pool) claims(p *peer, said *claim) {
 	q.mu.Unlock()
 }
 
-// claimOf returns what p has said of itself, and whether it was refused.
-func (q *pool) claimOf(p *peer) (said *claim, refused bool) {
+// claimOf returns what p has said of itself and what became of that, and whether it was refused.
+func (q *pool) claimOf(p *peer) (said *claim, now frame.JoinInfo, refused bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return p.claim, p.parked != ""
+	return p.claim, p.info, p.parked != ""
 }
 
 // join gives p its state, and returns the older connection of the same worker,
@@ -220,6 +220,9 @@ func (q *pool) count(p *peer, n int) {
 		}
 		if at.natives == 0 { // what waited for one may be served by others
 			stir(at)
+		}
+		if at.aside > 0 && at.natives+at.reps <= at.aside {
+			q.recall(at)
 		}
 	}
 }

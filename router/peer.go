@@ -448,6 +448,7 @@ func (p *peer) receiveReset(f *frame.Frame) {
 			err = errRefused
 		case lost:
 			err = errLost
+			p.r.pool.failed(p)
 		default:
 			p.r.pool.failed(p)
 		}

@@ -41,6 +41,7 @@ func (q *pool) sit(p *peer, at []place) (fresh bool) {
 		case len(r.seats) == 0: // its workers have gone, whatever they called it
 			q.empty.remove(r)
 			q.entrust(r, v)
+			r.balance = "" // nor does what they wanted count
 		}
 		r.seats[v]++
 		p.seats[i] = seat{p: p, at: r}
