@@ -98,6 +98,7 @@ func TestF1KillIdleAndWithOthersWaiting(t *testing.T) {
 	if given.status != 200 || string(given.body) != first {
 		t.Errorf("the GET that was dispatched: %+v", given)
 	}
+	eventually(t, "what the other worker printed has come", func() bool { return strings.Contains(other.log.String(), "POST") })
 	if waiting.status != 200 || string(waiting.body) != second || strings.Count(other.log.String(), "POST") != 1 {
 		t.Errorf("the POST that waited: %+v; the other worker printed %q", waiting, other.log.String())
 	}
