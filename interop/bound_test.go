@@ -12,6 +12,7 @@ import (
 // boundOf is what the router says at its start that peers can make it hold.
 func (r *routerProcess) boundOf() int64 {
 	r.t.Helper()
+	eventually(r.t, "what the router logs at its start has come", func() bool { return strings.Contains(r.log.String(), "worker port open") })
 	for line := range strings.Lines(r.log.String()) {
 		var said struct {
 			Msg   string `json:"msg"`
