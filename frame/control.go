@@ -43,6 +43,7 @@ type JoinInfo struct {
 	Paths       []string          `msgpack:"paths,omitempty"`
 	Weight      uint64            `msgpack:"weight,omitempty"`
 	Balance     string            `msgpack:"balance,omitempty"` // round-robin or least
+	Sticky      string            `msgpack:"sticky,omitempty"`  // see ParseSticky
 	AppVersion  string            `msgpack:"app_version,omitempty"`
 	Zone        string            `msgpack:"zone,omitempty"`
 	Tags        map[string]string `msgpack:"tags,omitempty"`
@@ -114,6 +115,7 @@ func ParseJoin(f *Frame) (j JoinInfo, err error) {
 		{key: "paths", read: strs(&j.Paths)},
 		{key: "weight", read: num(&j.Weight)},
 		{key: "balance", read: str(&j.Balance)},
+		{key: "sticky", read: str(&j.Sticky)},
 		{key: "app_version", read: str(&j.AppVersion)},
 		{key: "zone", read: str(&j.Zone)},
 		{key: "tags", read: strMap(&j.Tags)},
