@@ -151,11 +151,7 @@ func (r *Router) Streams() StreamTable {
 	}
 	r.pool.mu.Lock()
 	r.pool.rooms(func(at *route) {
-		for i := range at.room {
-			for s := at.room[i].head; s != nil; s = s.after {
-				t.Streams = append(t.Streams, s.status("waiting"))
-			}
-		}
+		at.each(func(s *stream) { t.Streams = append(t.Streams, s.status("waiting")) })
 	})
 	for s := range r.pool.gathering {
 		t.Streams = append(t.Streams, s.status("gathering"))

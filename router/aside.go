@@ -34,6 +34,9 @@ func (q *pool) failed(p *peer) {
 		p.seats[i].at.aside++
 	}
 	q.unring(p)
+	for i := range p.seats {
+		q.vacate(&p.seats[i])
+	}
 	pause := min(firstAside<<min(p.failures-q.maxFailures, 10), longestAway)
 	p.r.log.Warn("worker set aside: its answers keep failing", "worker", p.name(), "in_a_row", p.failures, "pause", pause.String())
 	if p.probation != nil {

@@ -247,6 +247,7 @@ func (x *exchange) answer(f *failure, unread bool) (whole bool) {
 		h.fields.Add("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
 	h.fields.Add("via", x.version.via())
+	x.signed("")
 	h.fields.Add("proxy-status", proxyStatus(f.kind(), why))
 	body := "dialmux: " + why + "\n"
 	if q := &x.s.request; q.grpc && (f == errLate || f == errLateWaiting) { // 504 would be UNAVAILABLE to its client

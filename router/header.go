@@ -148,7 +148,7 @@ func setFields(h http.Header, fields frame.Fields) {
 var canonicals = func() map[string]string {
 	m := map[string]string{}
 	for _, name := range []string{
-		"Content-Type", "Content-Encoding", "Date", "Server", "Cache-Control", "Etag", "Last-Modified", "Location", "Via", "Dialmux-Worker",
+		"Content-Type", "Content-Encoding", "Date", "Server", "Cache-Control", "Etag", "Last-Modified", "Location", "Via", "Dialmux-Worker", "Dialmux-Router",
 		"Set-Cookie", "Vary", "Expires", "Accept-Ranges", "Access-Control-Allow-Origin", "X-Content-Type-Options", "Grpc-Status", "Grpc-Message",
 	} {
 		m[strings.ToLower(name)] = name

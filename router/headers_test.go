@@ -181,7 +181,7 @@ func TestAnswerFieldsAreTheWorkers(t *testing.T) {
 		k := w.join("w1", 1)
 		p := w.get("/")
 		k.request().answer(200, "<html>", "set-cookie", "a=1", "set-cookie", "b=2", "server", "mine", "date", "then", "via", "1.1 app",
-			"dialmux-worker", "forged", "x-latin", "caf\xe9", "cache-control", "no-store")
+			"dialmux-worker", "forged", "dialmux-router", "forged", "x-latin", "caf\xe9", "cache-control", "no-store")
 		h := p.wants(200, "<html>").Header
 		for name, want := range map[string][]string{
 			"Set-Cookie": {"a=1", "b=2"}, "Server": {"mine"}, "Date": {"then"}, "Via": {"1.1 app", "1.1 dialmux"}, "Dialmux-Worker": {"w1"},
@@ -191,7 +191,10 @@ func TestAnswerFieldsAreTheWorkers(t *testing.T) {
 				t.Errorf("%s: %q, want %q", name, got, want)
 			}
 		}
-		if len(h) != 8 {
+		if id := h["Dialmux-Router"]; len(id) != 1 || !strings.HasPrefix(id[0], "r-") {
+			t.Errorf("Dialmux-Router: %q, want the router's id", id)
+		}
+		if len(h) != 9 {
 			t.Errorf("%d fields: %v", len(h), h)
 		}
 	})
@@ -202,8 +205,10 @@ func TestHideWorker(t *testing.T) {
 		k := w.join("w1", 1)
 		p := w.get("/")
 		k.request().answer(200, "", "dialmux-worker", "forged")
-		if got := p.wants(200, "").Header["Dialmux-Worker"]; got != nil {
-			t.Errorf("Dialmux-Worker: %q", got)
+		for name := range p.wants(200, "").Header {
+			if strings.HasPrefix(name, "Dialmux-") {
+				t.Errorf("%s is there", name)
+			}
 		}
 	})
 }

@@ -266,13 +266,13 @@ func TestW12TheSameNameTwice(t *testing.T) {
 		if !seen["twin"] || !seen["twin;2"] || len(seen) != 2 {
 			t.Errorf("served by %v", seen)
 		}
-		a.die()
+		a.die() // who is left alone with the name is called by it
 		w.settle()
 		c := w.native("twin")
 		c.instance = "third"
 		c.join(1)
 		w.settle()
-		if names := w.r.Workers(); names[0].Name != "twin;2" || names[1].Name != "twin" {
+		if names := w.r.Workers(); names[0].Name != "twin" || names[1].Name != "twin;2" {
 			t.Errorf("/workers: %+v", names)
 		}
 	})

@@ -63,7 +63,7 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err er
 	info.Concurrency = min(max(info.Concurrency, 1), MaxConcurrency)
 	same := q.names[info.Name]
 	if same == nil {
-		same = &namesakes{instances: map[string]*peer{}, taken: map[int]bool{}, free: 1}
+		same = &namesakes{instances: map[string]*peer{}, numbered: map[int]*peer{}, free: 1}
 		q.names[info.Name] = same
 	}
 	if other := same.instances[info.Instance]; other != nil && info.Instance != "" {
@@ -82,11 +82,13 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err er
 		}
 	}
 	same.add(p)
-	p.show(p.label)
 	p.joined, p.parked = true, ""
 	q.parked = slices.DeleteFunc(q.parked, func(o *peer) bool { return o == p })
 	if !p.draining {
 		q.count(p, 1)
+	}
+	for i := range before { // what it left, it does not come back to
+		q.giveUp(before[i].at, p.label)
 	}
 	if fresh {
 		q.welcome()
@@ -101,28 +103,44 @@ var errTakenOver = errors.New("taken over from")
 // namesakes are the workers of one name, each with a number of its own.
 type namesakes struct {
 	instances map[string]*peer
-	taken     map[int]bool
-	free      int // no number below is free
+	numbered  map[int]*peer // those that do not drain
+	free      int           // no number below is free
 }
 
 func (n *namesakes) add(p *peer) {
-	for n.taken[n.free] {
+	for n.numbered[n.free] != nil {
 		n.free++
 	}
-	n.taken[n.free] = true
 	n.instances[p.info.Instance] = p
-	p.number, p.label = n.free, p.info.Name
-	if p.number > 1 {
-		p.label += ";" + strconv.Itoa(p.number)
-	}
+	n.number(p, n.free)
 }
 
-func (n *namesakes) remove(p *peer) {
-	delete(n.taken, p.number)
-	n.free = min(n.free, p.number)
-	if n.instances[p.info.Instance] == p {
-		delete(n.instances, p.info.Instance)
+func (n *namesakes) number(p *peer, number int) {
+	n.numbered[number] = p
+	p.number, p.label = number, p.info.Name
+	if number > 1 {
+		p.label += ";" + strconv.Itoa(number)
 	}
+	p.show(p.label)
+}
+
+// leave takes p's number. Who is left alone with a name is called by it, so that a
+// worker that came back before its old connection was known to be dead gets its keys back.
+func (n *namesakes) leave(p *peer) (alone *peer) {
+	if n.numbered[p.number] != p {
+		return nil
+	}
+	delete(n.numbered, p.number)
+	n.free = min(n.free, p.number)
+	if len(n.numbered) != 1 {
+		return nil
+	}
+	for number, alone := range n.numbered {
+		if number != 1 {
+			return alone
+		}
+	}
+	return nil
 }
 
 // drain leaves p out for good; its streams go on. It reports whether that is
@@ -131,11 +149,12 @@ func (q *pool) drain(p *peer) (first bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	first = !p.draining
-	if p.joined && first {
-		q.count(p, -1)
-	}
 	p.draining = true
 	q.unring(p)
+	if p.joined && first {
+		q.count(p, -1)
+		q.unname(p)
+	}
 	return first
 }
 
@@ -203,10 +222,27 @@ func (q *pool) withdraw(p *peer) {
 	}
 	q.recover(p)
 	q.rise(p)
+	q.unname(p)
 	same := q.names[p.info.Name]
-	if same.remove(p); len(same.taken) == 0 {
+	if same.instances[p.info.Instance] == p {
+		delete(same.instances, p.info.Instance)
+	}
+	if len(same.instances) == 0 && len(same.numbered) == 0 {
 		delete(q.names, p.info.Name)
 	}
+}
+
+// unname takes p's number. q.mu is held.
+func (q *pool) unname(p *peer) {
+	same := q.names[p.info.Name]
+	alone := same.leave(p)
+	if alone == nil {
+		return
+	}
+	q.delist(alone, true)
+	delete(same.numbered, alone.number)
+	same.number(alone, 1)
+	q.enlist(alone)
 }
 
 func (q *pool) count(p *peer, n int) {
@@ -224,5 +260,10 @@ func (q *pool) count(p *peer, n int) {
 		if at.aside > 0 && at.natives+at.reps <= at.aside {
 			q.recall(at)
 		}
+	}
+	if n > 0 {
+		q.enlist(p)
+	} else {
+		q.delist(p, false)
 	}
 }

@@ -82,7 +82,7 @@ func TestATakeoverKeepsTheNumber(t *testing.T) {
 func TestAWorkerThatHasJoinedIsNotLate(t *testing.T) {
 	q := newPool(&Config{QueueLimit: 1, QueueWait: time.Second, Forget: time.Hour})
 	p := namesake(t, q, "i")
-	if _, ok := q.park(p, "late", true); ok || q.pick(q.routes.only, anyWorker) != p {
+	if _, ok := q.park(p, "late", true); ok || q.turn(q.routes.only, anyWorker) != p {
 		t.Error("a worker that had joined was parked for not joining")
 	}
 	q.remove(p)

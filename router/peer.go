@@ -44,6 +44,7 @@ type peer struct {
 	seats     []seat
 	service   *service
 	ringed    bool // all seats are
+	listed    bool // in rosters
 	joined    bool
 	draining  bool
 	parked    string // why it gets no requests

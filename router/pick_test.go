@@ -58,7 +58,7 @@ func TestBusyWorkersAreNotInTheRing(t *testing.T) {
 		if steps != 1 {
 			t.Fatalf("the ring has %d workers, 1 is ready", steps)
 		}
-		p := q.pick(q.routes.only, anyWorker)
+		p := q.turn(q.routes.only, anyWorker)
 		if p == nil || q.routes.only.ready[native].head() != nil {
 			t.Fatal("the one ready worker was not picked, or stays in the ring")
 		}

@@ -21,8 +21,10 @@ import (
 type pool struct {
 	limit       int
 	maxParked   int
-	balance     Balance       // of routes whose workers want no other
-	maxFailures int           // in a row, and a worker is set aside; below 0: never
+	balance     Balance // of routes whose workers want no other
+	maxFailures int     // in a row, and a worker is set aside; below 0: never
+	sticky      string  // the same
+	keeper      keeper
 	slowStart   time.Duration // until a worker gets its whole share
 	wait        time.Duration // that a request may, at most
 	forget      time.Duration
@@ -42,6 +44,7 @@ type pool struct {
 	peers     map[*peer]struct{}   // all connections, parked ones too
 	arrivals  uint64               // how many there have been
 	names     map[string]*namesakes
+	away      int // seats that are kept for workers that have gone
 	parked    []*peer
 	closed    bool
 }
@@ -50,7 +53,7 @@ const (
 	native = 0 // index of route.ready
 	rep    = 1
 
-	anyWorker  = 0 // index of route.room
+	anyWorker  = 0 // index of a room
 	nativeOnly = 1
 )
 
@@ -58,6 +61,7 @@ func newPool(cfg *Config) *pool {
 	return &pool{
 		limit: cfg.QueueLimit, maxParked: maxParked, wait: cfg.QueueWait, forget: cfg.Forget, born: time.Now(),
 		balance: cfg.Balance, slowStart: cfg.SlowStart, maxFailures: cfg.MaxFailures,
+		sticky: cfg.Sticky, keeper: newKeeper(cfg),
 		routes: newRoutes(), services: map[string]*service{}, nowhere: &route{service: new(service)},
 		crowded: map[*route]struct{}{}, gathering: map[*stream]struct{}{}, peers: map[*peer]struct{}{}, names: map[string]*namesakes{},
 	}
@@ -77,7 +81,13 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		s.ticket = q.ticket
 	}
 	q.locate(s)
-	if p := q.pick(s.at, s.only); p != nil {
+	for by := s.at.sticky; by != nil && s.key.by != by; by = s.at.sticky {
+		q.mu.Unlock() // it may take a while
+		s.key = q.keeper.keyOf(&s.request, by)
+		q.mu.Lock()
+		q.locate(s)
+	}
+	if p := q.pick(s); p != nil {
 		q.mu.Unlock()
 		return p, nil
 	}
@@ -90,10 +100,7 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		return nil, err
 	}
 	q.enter(s, moved)
-	var grown <-chan time.Time // when a route that is not there, or goes, will not come any more
-	if age := time.Since(q.born); age < q.wait {
-		grown = time.After(q.wait - age)
-	}
+	anew := q.anew(s)
 	q.mu.Unlock()
 
 	timer := time.NewTimer(wait)
@@ -103,12 +110,12 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		select {
 		case <-s.wake:
 			err = s.broken()
-		case <-grown:
-			grown = nil
+		case <-anew:
 		case <-timer.C:
 			err = errQueueWait
 		}
 		q.mu.Lock()
+		q.dismiss(s)
 		p := s.granted
 		s.granted = nil
 		if p == nil && err == nil {
@@ -117,6 +124,7 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		if p == nil && err != nil {
 			q.leave(s)
 		}
+		anew = q.anew(s)
 		q.mu.Unlock()
 		if p != nil { // though the time be up, or the client gone: s sends nothing then
 			return p, nil
@@ -145,24 +153,41 @@ func (q *pool) find(s *stream) *route {
 	return at
 }
 
+// anew is when s looks again though nothing has happened: once a route that is not
+// there, or an owner that has gone, will not come any more. q.mu is held.
+func (q *pool) anew(s *stream) <-chan time.Time {
+	when := s.awaits
+	if grown := q.born.Add(q.wait); time.Now().Before(grown) && (when.IsZero() || grown.Before(when)) {
+		when = grown
+	}
+	if when.IsZero() || !s.roomed {
+		return nil
+	}
+	return time.After(time.Until(when))
+}
+
 // relocate moves all who wait at some routes and belong to others now, in the order
 // in which they came. q.mu is held.
 func (q *pool) relocate(from ...*route) {
 	var all []*stream
 	for _, at := range from {
-		for only := range at.room {
-			for s := at.room[only].head; s != nil; s = s.after {
-				if q.find(s) != at {
-					all = append(all, s)
-				}
+		at.each(func(s *stream) {
+			if q.find(s) != at {
+				all = append(all, s)
 			}
-		}
+		})
 	}
+	q.settle(all)
+}
+
+// settle has some of those who wait look for their places anew, in the order in
+// which they came. q.mu is held.
+func (q *pool) settle(all []*stream) {
 	slices.SortFunc(all, func(a, b *stream) int { return cmp.Compare(a.ticket, b.ticket) })
 	for _, s := range all {
 		q.leave(s)
 		s.at = q.find(s)
-		if p := q.pick(s.at, s.only); p != nil {
+		if p := q.pick(s); p != nil {
 			q.grant(s, p)
 			continue
 		}
@@ -215,9 +240,24 @@ func (q *pool) serviceOf(s *stream) string {
 	return s.at.service.name
 }
 
-// pick takes a slot from the worker at the front of a route's ring and moves it to
+// pick takes a slot for s of the worker that is to have it, whose turn it is or who owns its
+// key. nil: s is to wait at s.in.
+func (q *pool) pick(s *stream) *peer {
+	s.in, s.awaits = &s.at.room, time.Time{}
+	if by := s.at.sticky; by != nil {
+		if s.key.by != by { // it has come to another route while it waited
+			s.key = q.keeper.keyOf(&s.request, by)
+		}
+		if !s.key.none {
+			return q.owner(s)
+		}
+	}
+	return q.turn(s.at, s.only)
+}
+
+// turn takes a slot from the worker at the front of a route's ring and moves it to
 // the back. nil: nobody is ready.
-func (q *pool) pick(at *route, only int) *peer {
+func (q *pool) turn(at *route, only int) *peer {
 	for {
 		s := at.ready[native].head()
 		if r := at.ready[rep].head(); only == anyWorker && r != nil && (s == nil || r.load < s.load || r.load == s.load && r.ticket < s.ticket) {
@@ -230,21 +270,35 @@ func (q *pool) pick(at *route, only int) *peer {
 		if p.starts && q.starting(s) {
 			continue
 		}
-		if p.conn.Full() && p.conn.AwaitDrain(p.conn.Gen()) {
-			p.full = true // until its writer has taken the queue
-			q.unring(p)
+		if !q.ready(p) {
 			continue
 		}
-		p.busy++
 		s.turns++
-		switch {
-		case !p.free():
-			q.unring(p)
-		case at.balance == Least || s.turns >= p.weight:
+		if at.balance == Least || s.turns >= p.weight {
 			q.pass(s)
 		}
-		q.weigh(p)
+		q.take(p)
 		return p
+	}
+}
+
+// ready tells whether p can take a request now.
+func (q *pool) ready(p *peer) bool {
+	if p.free() && p.conn.Full() && p.conn.AwaitDrain(p.conn.Gen()) {
+		p.full = true // until its writer has taken the queue
+	}
+	if !p.free() {
+		q.unring(p)
+		return false
+	}
+	return true
+}
+
+// take takes a slot of p.
+func (q *pool) take(p *peer) {
+	q.run(p, 1)
+	if !p.free() {
+		q.unring(p)
 	}
 }
 
@@ -257,9 +311,15 @@ func (q *pool) pass(s *seat) {
 	ring.add(s, s.load, false)
 }
 
-// weigh puts p where it belongs in rings that go by load, since what runs on it
-// has changed.
-func (q *pool) weigh(p *peer) {
+// run counts n requests more that run on p, and puts it where it belongs in
+// rings that go by load.
+func (q *pool) run(p *peer, n int) {
+	p.busy += n
+	if p.listed {
+		for i := range p.seats {
+			p.seats[i].at.roster.busy += n
+		}
+	}
 	if !p.ringed {
 		return
 	}
@@ -296,10 +356,9 @@ func (q *pool) release(p *peer, good bool) {
 	if good {
 		p.failures = 0
 	}
-	p.busy--
 	p.ended++
 	p.passed = false
-	q.weigh(p)
+	q.run(p, -1)
 	q.offer(p)
 	q.mu.Unlock()
 }
@@ -309,8 +368,7 @@ func (q *pool) release(p *peer, good bool) {
 func (q *pool) unpick(p *peer, at *route) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	p.busy--
-	q.weigh(p)
+	q.run(p, -1)
 	q.offer(p)
 	for i := range p.seats {
 		if s := &p.seats[i]; s.at == at && p.ringed {
@@ -328,7 +386,7 @@ func (q *pool) unpick(p *peer, at *route) {
 // unsent gives back a slot whose request could not be queued, for err.
 func (q *pool) unsent(p *peer, err error) {
 	q.mu.Lock()
-	p.busy--
+	q.run(p, -1)
 	if errors.Is(err, zmtp.ErrFull) && p.conn.AwaitDrain(p.conn.Gen()) {
 		p.full = true
 	} else if !errors.Is(err, zmtp.ErrFull) {
@@ -344,7 +402,7 @@ func (q *pool) unsent(p *peer, err error) {
 func (q *pool) refused(p *peer, lost bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	p.busy--
+	q.run(p, -1)
 	if lost {
 		p.ended++
 	} else {
@@ -388,8 +446,7 @@ func (q *pool) offer(p *peer) {
 			break
 		}
 		q.leave(s)
-		p.busy++
-		q.weigh(p)
+		q.run(p, 1)
 		q.grant(s, p)
 	}
 	switch {
@@ -413,10 +470,11 @@ func (q *pool) oldest(p *peer) (s *stream) {
 		return nil
 	}
 	for i := range p.seats {
-		room := &p.seats[i].at.room
-		for only := range room {
-			if e := room[only].head; e != nil && (only == anyWorker || p.rep == native) && (s == nil || e.ticket < s.ticket) {
-				s = e
+		for _, in := range [...]*room{&p.seats[i].at.room, &p.seats[i].room} {
+			for only := range in {
+				if e := in[only].head; e != nil && (only == anyWorker || p.rep == native) && (s == nil || e.ticket < s.ticket) {
+					s = e
+				}
 			}
 		}
 	}
@@ -451,16 +509,16 @@ func (q *pool) enter(s *stream, moved bool) {
 	if s.at.waiting++; s.at.waiting == 1 {
 		q.crowded[s.at] = struct{}{}
 	}
-	room := &s.at.room[s.only]
-	if !moved || room.tail == nil || room.tail.ticket < s.ticket {
-		room.pushBack(s)
+	in := &s.in[s.only]
+	if !moved || in.tail == nil || in.tail.ticket < s.ticket {
+		in.pushBack(s)
 		return
 	}
-	e := room.head // it is older than most
+	e := in.head // it is older than most
 	for e != nil && e.ticket < s.ticket {
 		e = e.after
 	}
-	room.insert(s, e)
+	in.insert(s, e)
 }
 
 // lacksNative tells whether s waits for native workers where there are only
@@ -495,7 +553,7 @@ func (q *pool) leave(s *stream) {
 		if s.at.waiting--; s.at.waiting == 0 {
 			delete(q.crowded, s.at)
 		}
-		s.at.room[s.only].remove(s)
+		s.in[s.only].remove(s)
 	}
 }
 
@@ -523,11 +581,7 @@ func (q *pool) rooms(visit func(at *route)) {
 
 // stir has all look anew who wait at a route. q.mu is held.
 func stir(at *route) {
-	for i := range at.room {
-		for s := at.room[i].head; s != nil; s = s.after {
-			s.poke()
-		}
-	}
+	at.each((*stream).poke)
 }
 
 func (q *pool) snapshot() []*peer {

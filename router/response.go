@@ -64,7 +64,7 @@ func clean(dst *frame.Fields, fields frame.Fields, hops bool) (named nominated) 
 		var lower [64]byte
 		n := appendLower(lower[:0], name)
 		switch string(n) {
-		case "content-length", "dialmux-worker":
+		case "content-length", "dialmux-worker", "dialmux-router":
 			continue
 		default:
 			if isHopByHop(n) || named.has(n) {
@@ -98,10 +98,28 @@ func (x *exchange) makeHead(p *part) (wrong string) {
 		h.length = p.size
 	}
 	h.fields.Add("via", x.version.via())
-	if !x.r.cfg.HideWorker {
-		h.fields.Add("dialmux-worker", p.worker)
+	x.signed(p.worker)
+	if set := x.s.key.set; set != "" {
+		h.fields.Add("set-cookie", set)
 	}
 	return ""
+}
+
+// signed says in x.head who handled the request, and that this router received it.
+func (x *exchange) signed(worker string) {
+	f, cfg := &x.head.fields, &x.r.cfg
+	if !cfg.HideWorker {
+		if worker != "" {
+			f.Add("dialmux-worker", worker)
+		}
+		f.Add("dialmux-router", x.r.id)
+	}
+	if cfg.RingpopHeaders {
+		if worker != "" {
+			f.Add("x-ringpop-handled-by", worker)
+		}
+		f.Add("x-ringpop-received-by", x.r.id)
+	}
 }
 
 // makeTrailers keeps those of t that may reach the client, in x.head.fields.

@@ -50,6 +50,8 @@ const (
 	// DefaultMaxMemory is what bodies may take in all, in bytes, beyond what any
 	// request may.
 	DefaultMaxMemory = 512 << 20
+	// minSecret is how many bytes one that signs cookies has at least.
+	minSecret = 16
 	// MaxGather is the largest body for a REP worker, and its largest reply.
 	MaxGather = 8 << 20
 )
@@ -90,6 +92,13 @@ type Config struct {
 	// Balance is how a worker is chosen where none has announced a way. Default
 	// RoundRobin.
 	Balance Balance
+	// Sticky is how requests are kept on one worker each where no worker has announced a
+	// way: what frame.ParseSticky reads. Default: they are not.
+	Sticky string
+	// StickySecrets sign the cookies that are issued for a policy like cookie:NAME;
+	// issue: the first does, and the others count too. At least 16 bytes each, the same in all routers.
+	// Default: one of this Router's own, so that clients get new cookies from the next.
+	StickySecrets []string
 	// SlowStart is how long a worker that has just joined gets less than its
 	// share, from a tenth up. Default: it has all of it at once.
 	SlowStart time.Duration
@@ -111,8 +120,10 @@ type Config struct {
 	// seconds are broken off, and then those that grow, or get 503. Default
 	// DefaultMaxMemory.
 	MaxMemory int64
-	// HideWorker leaves the Dialmux-Worker field out of responses.
+	// HideWorker leaves the Dialmux-Worker and Dialmux-Router fields out of responses.
 	HideWorker bool
+	// RingpopHeaders adds X-Ringpop-Handled-By and X-Ringpop-Received-By, which say the same.
+	RingpopHeaders bool
 	// Upgrades are the protocols that clients may upgrade to. Default:
 	// websocket; empty and not nil: none.
 	Upgrades []string
@@ -180,6 +191,14 @@ func New(cfg Config) (*Router, error) {
 	}
 	if cfg.Balance != "" && cfg.Balance != RoundRobin && cfg.Balance != Least {
 		return nil, fmt.Errorf("balance %q: %s or %s is right", cfg.Balance, RoundRobin, Least)
+	}
+	if _, err := frame.ParseSticky(cfg.Sticky); err != nil {
+		return nil, fmt.Errorf("sticky %q: %w", cfg.Sticky, err)
+	}
+	for _, secret := range cfg.StickySecrets {
+		if len(secret) < minSecret {
+			return nil, fmt.Errorf("a secret for sticky cookies has %d bytes: use %d or more, such as a line of `openssl rand -base64 32`", len(secret), minSecret)
+		}
 	}
 	if cfg.MaxFailures == 0 {
 		cfg.MaxFailures = DefaultMaxFailures

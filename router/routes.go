@@ -26,22 +26,51 @@ type route struct {
 	path    string   // prefix without a slash at its end; "": any
 	service *service // of a worker that sits here, or was the last to
 
-	balance       Balance                  // as who announced it last wanted
-	ready         [2]ring                  // by peer.rep
-	room          [2]list[stream, *stream] // by stream.only, oldest first
-	waiting       int                      // in these
-	natives, reps int                      // joined and not draining
-	seats         map[*service]int         // of whose workers
-	left          time.Time                // when the last of them went, if none is there
-	aside         int                      // workers that are set aside
-	gone          bool                     // nobody announces it any more: who waits looks anew
+	balance       Balance          // as who announced it last wanted
+	announced     string           // the policy that who did so last wanted to keep requests by
+	sticky        *policy          // that holds
+	roster        roster           // who may own keys
+	ready         [2]turns         // by peer.rep
+	room          room             // for whoever comes free
+	waiting       int              // here, and at the seats of owners
+	natives, reps int              // joined and not draining
+	seats         map[*service]int // of whose workers
+	left          time.Time        // when the last of them went, if none is there
+	aside         int              // workers that are set aside
+	gone          bool             // nobody announces it any more: who waits looks anew
+}
+
+// room is where requests wait, by stream.only, oldest first.
+type room [2]list[stream, *stream]
+
+func (r *room) each(visit func(*stream)) {
+	for only := range r {
+		for s := r[only].head; s != nil; s = s.after {
+			visit(s)
+		}
+	}
+}
+
+// each calls visit with all who wait at r, which may not leave meanwhile.
+func (r *route) each(visit func(*stream)) {
+	if r.waiting == 0 {
+		return
+	}
+	r.room.each(visit)
+	for _, s := range r.roster.seats {
+		s.room.each(visit)
+	}
 }
 
 // seat is a worker's place at one of its routes.
 type seat struct {
 	links[seat]
-	p      *peer
+	p      *peer // nil: it has gone, and its keys wait for it
 	at     *route
+	label  string    // of p
+	weight int       // of p
+	until  time.Time // they wait, if p has gone
+	room   room      // for p alone
 	ticket uint64
 	load   int     // in the ring
 	turns  int     // that it has had in a row

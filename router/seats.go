@@ -41,11 +41,12 @@ func (q *pool) sit(p *peer, at []place) (fresh bool) {
 		case len(r.seats) == 0: // its workers have gone, whatever they called it
 			q.empty.remove(r)
 			q.entrust(r, v)
-			r.balance = "" // nor does what they wanted count
+			r.balance, r.announced = "", "" // nor does what they wanted count
 		}
 		r.seats[v]++
 		p.seats[i] = seat{p: p, at: r}
 		q.rule(r, Balance(p.info.Balance))
+		q.stick(r, p.info.Sticky)
 	}
 	return fresh
 }
@@ -138,5 +139,6 @@ func (q *pool) unroute(r *route) {
 	q.empty.remove(r)
 	q.routes.remove(r)
 	q.relocate(r)
+	q.away -= r.roster.away
 	q.disown(r)
 }

@@ -49,7 +49,10 @@ type stream struct {
 	at      *route // nil: not looked for yet
 	only    int    // anyWorker or nativeOnly
 	ticket  uint64
+	key     stickyKey
+	in      *room // where it waits, or would
 	roomed  bool
+	awaits  time.Time // the owner of its key, until then; zero: does not
 	granted *peer
 
 	// Owned by the front's goroutine.
@@ -423,6 +426,7 @@ func (s *stream) release() {
 	s.request.fields.Reset()
 	s.request = request{fields: s.request.fields}
 	s.at, s.only, s.ticket, s.granted = nil, 0, 0, nil
+	s.key, s.in, s.awaits = stickyKey{}, nil, time.Time{}
 	s.credit = 0
 	s.mu.Lock()
 	s.upload.reset()

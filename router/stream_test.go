@@ -73,7 +73,7 @@ func TestAConnectionThatWasTakenOverDoesNotComeBack(t *testing.T) {
 	if old, _ := q.join(b, info, everything); old != a {
 		t.Fatal("the second connection of one instance took nothing over")
 	}
-	if old, err := q.join(a, info, everything); err == nil || old != nil || q.workers != 1 || q.pick(q.routes.only, anyWorker) != b {
+	if old, err := q.join(a, info, everything); err == nil || old != nil || q.workers != 1 || q.turn(q.routes.only, anyWorker) != b {
 		t.Error("the first connection took the worker back")
 	}
 }

@@ -15,10 +15,10 @@ const (
 	Least Balance = "least"
 )
 
-// ring is the seats of ready workers at a route: in order of their load, and
+// turns is the seats of ready workers at a route: in order of their load, and
 // there in order of their turn. By round robin all have the same load.
 // Each step costs the same with one and with a thousand.
-type ring struct {
+type turns struct {
 	lists []list[seat, *seat] // by load
 	used  []uint64            // a bit for each list that is not empty
 }
@@ -36,7 +36,7 @@ func load(b Balance, busy, weight int) int {
 	return busy * loadUnit / weight
 }
 
-func (r *ring) head() *seat {
+func (r *turns) head() *seat {
 	for i, word := range r.used {
 		if word != 0 {
 			return r.lists[64*i+bits.TrailingZeros64(word)].head
@@ -46,7 +46,7 @@ func (r *ring) head() *seat {
 }
 
 // add puts s behind those of its load, or before them.
-func (r *ring) add(s *seat, load int, front bool) {
+func (r *turns) add(s *seat, load int, front bool) {
 	for len(r.lists) <= load {
 		r.lists = append(r.lists, list[seat, *seat]{})
 	}
@@ -62,7 +62,7 @@ func (r *ring) add(s *seat, load int, front bool) {
 	}
 }
 
-func (r *ring) all() (seats []*seat) {
+func (r *turns) all() (seats []*seat) {
 	for i := range r.lists {
 		for s := r.lists[i].head; s != nil; s = s.after {
 			seats = append(seats, s)
@@ -71,7 +71,7 @@ func (r *ring) all() (seats []*seat) {
 	return seats
 }
 
-func (r *ring) remove(s *seat) {
+func (r *turns) remove(s *seat) {
 	l := &r.lists[s.load]
 	if l.remove(s); l.head == nil {
 		r.used[s.load/64] &^= 1 << (s.load % 64)
