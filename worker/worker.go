@@ -88,6 +88,7 @@ type Worker struct {
 	Paths      []string
 	Weight     int    // of turns, or of requests at once, against other workers'; up to 100
 	Balance    string // how workers of the same host and path are chosen: "round-robin" or "least"; default: as the router says
+	Sticky     string // by which key of theirs requests are kept on one worker each, as in "cookie:session; issue"; default: as the router says
 	Tags       map[string]string
 
 	// OnJoin is called each time a link has told its router who this worker is, with the router's endpoint. It must not block. Default: nothing.
@@ -139,6 +140,7 @@ func (w Worker) withDefaults() (Worker, error) {
 			}
 		}
 	}
+	_, unstuck := frame.ParseSticky(w.Sticky)
 	switch {
 	case w.Concurrency < 0:
 		return w, fmt.Errorf("worker: Concurrency %d: use 1 or more, or 0 for %d", w.Concurrency, DefaultConcurrency)
@@ -146,6 +148,8 @@ func (w Worker) withDefaults() (Worker, error) {
 		return w, fmt.Errorf("worker: Weight %d: use 0 or more", w.Weight)
 	case w.Balance != "" && w.Balance != "round-robin" && w.Balance != "least":
 		return w, fmt.Errorf("worker: Balance %q: use round-robin or least, or leave it to the router", w.Balance)
+	case unstuck != nil:
+		return w, fmt.Errorf("worker: Sticky %q: %w", w.Sticky, unstuck)
 	case w.ReadWindow < 0:
 		return w, fmt.Errorf("worker: ReadWindow %d: use 0 or more bytes, 0 for %d", w.ReadWindow, DefaultReadWindow)
 	}
@@ -205,6 +209,7 @@ func (w *Worker) join(instance string) (frame.JoinInfo, error) {
 		Paths:       w.Paths,
 		Weight:      uint64(w.Weight),
 		Balance:     w.Balance,
+		Sticky:      w.Sticky,
 		AppVersion:  w.AppVersion,
 		Zone:        w.Zone,
 		Tags:        w.Tags,

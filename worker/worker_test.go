@@ -21,6 +21,7 @@ func TestBadFieldsAreAnErrorAtOnce(t *testing.T) {
 		"router twice":       {Worker{Handler: h, Routers: []string{DefaultRouter, DefaultRouter}}, `stands there twice`},
 		"concurrency":        {Worker{Handler: h, Concurrency: -1}, "worker: Concurrency -1: use 1 or more, or 0 for 64"},
 		"weight":             {Worker{Handler: h, Weight: -1}, "worker: Weight -1: use 0 or more"},
+		"sticky":             {Worker{Handler: h, Sticky: "ipp"}, "worker: Sticky \"ipp\": want off, ip, header:NAME, cookie:NAME"},
 		"balance":            {Worker{Handler: h, Balance: "fast"}, "worker: Balance \"fast\": use round-robin or least"},
 		"read window":        {Worker{Handler: h, ReadWindow: -1}, "worker: ReadWindow -1: use 0 or more bytes, 0 for 262144"},
 		"too much announced": {Worker{Handler: h, Paths: []string{strings.Repeat("x", 70000)}}, "at most 65536 fit: shorten it"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
 	"github.com/dialmux/dialmux/router"
 )
@@ -78,6 +79,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("queue-limit", "let this `NUMBER` of requests wait for a worker; 0: none", &c.QueueLimit, router.DefaultQueueLimit, parseCount),
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
 		flag("balance", "choose among ready workers by this `POLICY`, where they announce none: round-robin, or least (the fewest requests against their weight)", &c.Balance, router.RoundRobin, parseBalance),
+		flag("sticky", "keep requests on one worker each by this key of theirs, where workers announce none: ip, header:NAME, cookie:NAME, query:NAME, path or path:SEGMENTS; or off", &c.Sticky, "off", parseSticky),
 		flag("slow-start", "give a worker that has just joined less than its share for this `DURATION`; 0: at once (default: 0)", &c.SlowStart, 0, parseDuration),
 		flag("max-failures", "let this `NUMBER` of a worker's answers fail in a row (reset, never begun, nonsense), then set it aside for a second and longer, if others are there; 0: any", &c.MaxFailures, router.DefaultMaxFailures, parseCount),
 		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
@@ -246,6 +248,11 @@ func parseOptionalBalance(s string) (string, error) {
 	}
 	b, err := parseBalance(s)
 	return string(b), err
+}
+
+func parseSticky(s string) (string, error) {
+	by, err := frame.ParseSticky(s)
+	return by.String(), err
 }
 
 func parseForget(s string) (time.Duration, error) {

@@ -85,6 +85,7 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"queue-limit", "7", func(s *settings) { s.router.QueueLimit = 7 }},
 		{"queue-limit", "0", func(s *settings) { s.router.QueueLimit = -1 }},
 		{"queue-wait", "1m30s", func(s *settings) { s.router.QueueWait = 90 * time.Second }},
+		{"sticky", "header:X-User", func(s *settings) { s.router.Sticky = "header:x-user" }},
 		{"balance", "least", func(s *settings) { s.router.Balance = router.Least }},
 		{"slow-start", "10s", func(s *settings) { s.router.SlowStart = 10 * time.Second }},
 		{"max-failures", "7", func(s *settings) { s.router.MaxFailures = 7 }},
