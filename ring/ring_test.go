@@ -138,6 +138,8 @@ func TestReadersNeedNoLock(t *testing.T) {
 		r := newRing(t, ring.Config{Partitions: 64, Redundancy: 3, Distribution: d}, few)
 		stop := make(chan struct{})
 		var readers, writers sync.WaitGroup
+		var mu sync.Mutex
+		followed := map[*ring.Table]bool{} // whether another has come after it
 		for range 4 {
 			readers.Go(func() {
 				for i := 0; ; i++ {
@@ -169,6 +171,12 @@ func TestReadersNeedNoLock(t *testing.T) {
 					if err != nil || len(was.Members()) == 0 || len(now.Members()) != len(set) {
 						t.Errorf("%s: %v", d, err)
 					}
+					mu.Lock()
+					if followed[was] {
+						t.Errorf("%s: two tables came after one: what changed hands is told twice, or not", d)
+					}
+					followed[was] = true
+					mu.Unlock()
 				}
 			})
 		}

@@ -38,11 +38,6 @@ func (t *Table) spread(was *Table) {
 	for _, width := range []int{1, t.width} { // of one, the second time finds nothing to do
 		all := len(t.keys) * width
 		s.even, s.more = all/len(s.has), all%len(s.has)
-		for _, has := range s.has {
-			if has > s.even { // first owners, where there are more members than partitions
-				s.more--
-			}
-		}
 		s.keep(old, was.width, width)
 		s.fill(width)
 	}

@@ -106,7 +106,7 @@ func compute(t *testing.T) (v vectors) {
 		{Partitions: 64, Redundancy: 1, Distribution: ring.Uniform, Members: alike(1)},
 		{Partitions: 64, Redundancy: 1, Distribution: ring.Uniform, Members: alike(3)},
 		{Partitions: 64, Redundancy: 3, Distribution: ring.Uniform, Members: alike(4)},
-		{Partitions: 61, Redundancy: 3, Distribution: ring.Uniform, Members: alike(5)},
+		{Partitions: 61, Redundancy: 3, Distribution: ring.Uniform, Members: alike(6)},
 		{Partitions: 64, Redundancy: 5, Distribution: ring.Uniform, Members: alike(6)},
 		{Partitions: 7, Redundancy: 3, Distribution: ring.Uniform, Members: alike(9)},
 		{Partitions: 7, Redundancy: 4, Distribution: ring.Uniform, Members: alike(3)},
