@@ -93,42 +93,33 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	return supervised(ctx, g, log)
+	return s.supervise(ctx, g, log)
 }
 
-// supervised runs g, and does with it what signals say.
-func supervised(ctx context.Context, g *supervise.Group, log *slog.Logger) error {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, append(handedOn(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)...)
+// supervise runs g, and does with it what signals say.
+func (s *runSettings) supervise(ctx context.Context, g *supervise.Group, log *slog.Logger) error {
+	signals, second := make(chan os.Signal, 16), make(chan os.Signal, 1)
+	signal.Notify(signals, append(handedOn(), syscall.SIGHUP)...)
 	defer signal.Stop(signals)
-	first := ctx.Done() // that of a signal from before Notify
-	ctx, drain := context.WithCancel(context.WithoutCancel(ctx))
-	defer drain()
+	defer signal.Stop(second)
+	defer sayDrain(ctx, log, s.worker.Grace, func() { signal.Notify(second, os.Interrupt, syscall.SIGTERM) })()
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
 	running.Go(func() { ended <- g.Run(ctx) })
-	for asked := 0; ; {
+	for {
 		select {
 		case err := <-ended:
 			running.Wait()
 			return err
-		case <-first:
-			first = nil
-			drain()
+		case <-second:
+			g.Kill()
+			// Requests that ran may go on for a while: the end of this process is theirs.
+			return errors.New("a second signal came before all was done: what still ran was killed")
 		case sig := <-signals:
-			switch {
-			case sig == syscall.SIGHUP:
+			if sig == syscall.SIGHUP {
 				g.Roll()
-			case sig != os.Interrupt && sig != syscall.SIGTERM:
+			} else {
 				g.Signal(sig)
-			case asked == 0:
-				asked++
-				log.Info("draining; a second signal kills what runs", "signal", sig.String())
-				drain()
-			default:
-				g.Kill()
-				// Requests that ran may go on for a while: the end of this process is theirs.
-				return errors.New("a second signal came before all was done: what still ran was killed")
 			}
 		}
 	}

@@ -134,7 +134,7 @@ func TestRunDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.signal(syscall.SIGTERM)
-	p.awaitLine(`"msg":"draining; a second signal kills what runs"`)
+	p.awaitLine(`"msg":"draining"`)
 	eventually(t, "the worker drains", func() bool {
 		var all []struct{ State string }
 		r.ask("/workers", &all)
@@ -172,7 +172,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 				r.t.Fatal(err)
 			}
 			p.signal(syscall.SIGINT)
-			p.awaitLine(`"msg":"draining; a second signal kills what runs"`)
+			p.awaitLine(`"msg":"still draining; a second signal ends it at once"`)
 			p.signal(syscall.SIGINT)
 			if st := p.status(); st.ExitStatus() != 1 {
 				r.t.Errorf("it ended with %v", st)
