@@ -53,6 +53,7 @@ type runSettings struct {
 	killAfter     time.Duration
 	replaceWithin time.Duration
 	log           logging
+	h2c           bool
 }
 
 const (
@@ -65,6 +66,7 @@ func (s *runSettings) flags() []cli.Flag {
 		alias("n", flag("instances", "run this `NUMBER` of it, each on a port of its own; their workers' names end in -1, -2 and so on", &s.n, 1, parseInstances)),
 		flag("kill-after", "kill what has not ended this `DURATION` after it was asked to", &s.killAfter, defaultKillAfter, parseDuration),
 		flag("replace-timeout", "on SIGHUP, give up a new instance that is not announced within this `DURATION`, and keep those that run", &s.replaceWithin, defaultReplaceTimeout, parseAbove0),
+		flag("h2c", "speak HTTP/2 without TLS to it, as a gRPC server wants", &s.h2c, false, parseBool),
 		flag("strip-prefix", "take the --path that matches off before the app sees it, and tell it by X-Forwarded-Prefix", &s.strip, false, parseBool),
 	}
 	flags = append(append(flags, s.joining.flags()...), s.healthFlags()...)
@@ -132,8 +134,11 @@ func (s *runSettings) supervise(ctx context.Context, g *supervise.Group, log *sl
 }
 
 // at is the forwarding to an instance.
-func (f forwarding) at(address string) *forwarding {
-	f.to = "http://" + address
+func (s *runSettings) at(address string) *forwarding {
+	f := s.forwarding
+	if f.to = "http://" + address; s.h2c {
+		f.to = "h2c://" + address
+	}
 	return &f
 }
 
