@@ -9,6 +9,7 @@ import (
 
 	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/zmtp"
+	"github.com/dialmux/dialmux/ring"
 )
 
 // everything is what a worker serves that announces nothing.
@@ -31,17 +32,21 @@ func crowd(n, ready int) *pool {
 }
 
 func TestAPickAllocatesNothing(t *testing.T) {
-	for _, n := range []int{1, 1000} {
-		q := crowd(n, n)
-		s := &stream{wake: make(chan struct{}, 1)}
-		if got := testing.AllocsPerRun(1000, func() {
-			p, err := q.acquire(s, false, 0)
-			if err != nil {
-				t.Fatal(err)
+	for _, policy := range []string{"off", "ip", "ip; bound=1.25; wait=1s", "header:X-User", "cookie:sid", "query:user", "path:2"} {
+		for _, n := range []int{1, 1000} {
+			q := crowd(n, n)
+			q.stick(q.routes.only, policy)
+			s := someone(q, 1)
+			if got := testing.AllocsPerRun(1000, func() {
+				s.key = stickyKey{}
+				p, err := q.acquire(s, false, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				q.release(p, true)
+			}); got != 0 {
+				t.Errorf("%s, %d workers: %v allocations a pick", policy, n, got)
 			}
-			q.release(p, true)
-		}); got != 0 {
-			t.Errorf("%d workers: %v allocations a pick", n, got)
 		}
 	}
 }
@@ -66,11 +71,86 @@ func TestBusyWorkersAreNotInTheRing(t *testing.T) {
 	}
 }
 
+// By turns and by key, from the request to the worker.
 func BenchmarkPick(b *testing.B) {
-	for _, n := range []int{1, 1000} {
+	for _, policy := range []string{"off", "ip", "header:X-User", "cookie:sid", "query:user", "path:2", "ip; bound=1.25", "cookie:seat; issue"} {
+		for _, n := range []int{1, 16, 1000} {
+			b.Run(fmt.Sprintf("%s/%d workers", policy, n), func(b *testing.B) {
+				q := crowd(n, n)
+				q.stick(q.routes.only, policy)
+				streams := make([]*stream, 64)
+				for i := range streams {
+					streams[i] = someone(q, i)
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					s := streams[i%len(streams)]
+					s.key = stickyKey{}
+					p, err := q.acquire(s, false, 0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					q.release(p, true)
+				}
+			})
+		}
+	}
+}
+
+// someone is a stream whose keys are all its own.
+func someone(q *pool, i int) *stream {
+	s := &stream{wake: make(chan struct{}, 1)}
+	f := &s.request.fields
+	f.Add(":method", "GET")
+	f.Add(":scheme", "https")
+	f.Add(":authority", "shop.example.com")
+	f.Add(":path", fmt.Sprintf("/users/%d/orders?page=2&user=%d", i, i))
+	f.Add("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+	f.Add("accept", "*/*")
+	f.Add("accept-language", "en")
+	seat, _ := q.keeper.cookies.issue("seat", true)
+	f.Add("cookie", fmt.Sprintf("theme=dark; sid=0123456789abcdef%d; seat=%s", i, seat))
+	f.Add("x-user", fmt.Sprint("user-", i))
+	f.Add("x-forwarded-for", fmt.Sprintf("203.0.113.%d", i))
+	f.Add("x-forwarded-proto", "https")
+	return s
+}
+
+// Where there are many workers, the owners of keys that come again are remembered; these never do.
+func BenchmarkPickNewKeys(b *testing.B) {
+	for _, n := range []int{16, 63, 64, 1000} {
 		b.Run(fmt.Sprintf("%d workers", n), func(b *testing.B) {
 			q := crowd(n, n)
-			s := &stream{wake: make(chan struct{}, 1)}
+			q.stick(q.routes.only, "ip")
+			s := someone(q, 1)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.key = stickyKey{by: q.routes.only.sticky, hash: s.key.hash + 0x9e3779b97f4a7c15}
+				p, err := q.acquire(s, false, 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				q.release(p, true)
+			}
+		})
+	}
+}
+
+// One key that everybody asks for passes through all owners that have too much.
+func BenchmarkPickHotKey(b *testing.B) {
+	for _, n := range []int{16, 1000} {
+		b.Run(fmt.Sprintf("%d workers", n), func(b *testing.B) {
+			q := crowd(n, n)
+			for p := range q.peers {
+				p.slots = 64
+			}
+			q.stick(q.routes.only, "path; bound=1.25")
+			s := someone(q, 1)
+			for range 8 * n {
+				if _, err := q.acquire(s, false, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				p, err := q.acquire(s, false, 0)
@@ -80,6 +160,34 @@ func BenchmarkPick(b *testing.B) {
 				q.release(p, true)
 			}
 		})
+	}
+}
+
+// Owners follow from names alone: not from the order in which workers join, nor from
+// how often others have come and gone.
+func TestTwoRoutersNameTheSameOwners(t *testing.T) {
+	const workers, keys = 100, 10_000
+	key := func(i int) uint64 { return ring.Hash(fmt.Sprint("user-", i)) }
+	one, other := crowd(workers, workers), crowd(0, 0)
+	for i := range 3 * workers {
+		p := &peer{conn: new(zmtp.Conn)}
+		other.add(p)
+		i = (7*i + 3) % (3 * workers)
+		if _, err := other.join(p, frame.JoinInfo{Name: fmt.Sprint("w", i), Concurrency: 1}, everything); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 { // the way there must not show
+			other.routes.only.roster.closest(key(i))
+		}
+		if i >= workers {
+			other.remove(p)
+		}
+	}
+	a, b := &one.routes.only.roster, &other.routes.only.roster
+	for i := range keys {
+		if x, y := a.seats[a.closest(key(i))].label, b.seats[b.closest(key(i))].label; x != y {
+			t.Fatalf("key %d is %s's at one router, and %s's at the other", i, x, y)
+		}
 	}
 }
 

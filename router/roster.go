@@ -17,7 +17,19 @@ type roster struct {
 	busy   int         // requests that run on them
 	weight int         // of those that are there
 	away   int         // seats that are kept for workers that have gone
+	found  []nearest   // lately, where there are many: most keys come again
 }
+
+// nearest is whom a key is nearest to.
+type nearest struct {
+	key uint64
+	at  int32 // in seats, and one more; 0: nobody has looked
+}
+
+const (
+	manySeats = 64 // from which on remembering is less work than looking
+	foundBits = 12 // of how many places there are to remember
+)
 
 // maxAway bounds the seats that are kept, at all routes.
 const maxAway = maxRoutes
@@ -28,18 +40,20 @@ func (r *roster) find(label string) (i int, found bool) {
 
 func (r *roster) insert(s *seat) {
 	i, _ := r.find(s.label)
+	r.found = nil
 	r.seats = slices.Insert(r.seats, i, s)
 	r.sites = slices.Insert(r.sites, i, ring.Site{Seed: ring.Seed(s.label), Weight: uint64(s.weight)})
 }
 
 func (r *roster) remove(i int) {
+	r.found = nil
 	r.seats = slices.Delete(r.seats, i, i+1)
 	r.sites = slices.Delete(r.sites, i, i+1)
 }
 
 // nearest is the first of a key's owners that fits; nil: none does.
 func (r *roster) nearest(key uint64, fits func(*seat) bool) (best *seat) {
-	i := ring.Nearest(r.sites, key)
+	i := r.closest(key)
 	if i < 0 {
 		return nil
 	}
@@ -54,6 +68,21 @@ func (r *roster) nearest(key uint64, fits func(*seat) bool) (best *seat) {
 		}
 	}
 	return best
+}
+
+// closest is ring.Nearest.
+func (r *roster) closest(key uint64) int {
+	if len(r.sites) < manySeats {
+		return ring.Nearest(r.sites, key)
+	}
+	if r.found == nil {
+		r.found = make([]nearest, 1<<foundBits)
+	}
+	f := &r.found[key*0x9e3779b97f4a7c15>>(64-foundBits)]
+	if f.at == 0 || f.key != key {
+		*f = nearest{key, int32(ring.Nearest(r.sites, key)) + 1} //nolint:gosec // there are fewer than 2^31 seats
+	}
+	return int(f.at) - 1
 }
 
 // owner is pick for a stream with a key.

@@ -252,10 +252,10 @@ type keeper struct {
 func newKeeper(cfg *Config) keeper {
 	k := keeper{proxies: cfg.TrustedProxies}
 	for _, secret := range cfg.StickySecrets {
-		k.cookies.secrets = append(k.cookies.secrets, []byte(secret))
+		k.cookies.signers = append(k.cookies.signers, newSigner([]byte(secret)))
 	}
-	if len(k.cookies.secrets) == 0 {
-		k.cookies.secrets = [][]byte{random(32)}
+	if len(k.cookies.signers) == 0 {
+		k.cookies.signers = []*signer{newSigner(random(32))}
 		k.cookies.passing = true
 	}
 	return k

@@ -6,19 +6,21 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"hash"
+	"sync"
 )
 
 // cookies makes and knows cookies that are keys: 16 random bytes, and an HMAC
 // of the cookie's name and them, so that no client makes up a key. Each is in base64url,
 // with a dot between.
 type cookies struct {
-	secrets [][]byte // the first signs; all are known
+	signers []*signer // the first signs; all are known
 	passing bool     // they end with this process
 }
 
 const (
-	cookieID  = 16
-	cookieMAC = 16 // of the 32 bytes of HMAC-SHA256 (RFC 2104 section 5)
+	cookieID  = 16 // bytes
+	cookieMAC = 16 // of the 32 of HMAC-SHA256 (RFC 2104 section 5)
 	cookieLen = 22 + 1 + 22
 )
 
@@ -27,8 +29,8 @@ func (c *cookies) issue(name string, secure bool) (value []byte, set string) {
 	var id [cookieID]byte
 	_, _ = rand.Read(id[:]) // it never fails
 	value = base64.RawURLEncoding.AppendEncode(make([]byte, 0, cookieLen), id[:])
-	mac := c.mac(c.secrets[0], name, value)
-	value = base64.RawURLEncoding.AppendEncode(append(value, '.'), mac[:])
+	sign := c.signers[0].sign(name, value)
+	value = append(append(value, '.'), sign[:]...)
 	set = name + "=" + string(value) + "; Path=/; HttpOnly; SameSite=Lax"
 	if secure {
 		set += "; Secure"
@@ -39,28 +41,38 @@ func (c *cookies) issue(name string, secure bool) (value []byte, set string) {
 // signed tells whether a cookie's value was issued here, or by who has the same
 // secret.
 func (c *cookies) signed(name string, value []byte) bool {
-	id, sign, ok := bytes.Cut(value, []byte("."))
+	id, said, ok := bytes.Cut(value, []byte("."))
 	if !ok || len(value) != cookieLen {
 		return false
 	}
-	var said [24]byte
-	n, err := base64.RawURLEncoding.Strict().Decode(said[:], sign) // strict: one key has one form
-	if err != nil {
-		return false
-	}
-	for _, secret := range c.secrets {
-		if mac := c.mac(secret, name, id); hmac.Equal(mac[:], said[:n]) {
+	for _, by := range c.signers {
+		if sign := by.sign(name, id); hmac.Equal(sign[:], said) {
 			return true
 		}
 	}
 	return false
 }
 
-func (c *cookies) mac(secret []byte, name string, id []byte) (mac [cookieMAC]byte) {
-	h := hmac.New(sha256.New, secret)
-	h.Write([]byte(name))
-	h.Write([]byte("="))
-	h.Write(id)
-	copy(mac[:], h.Sum(nil))
-	return mac
+// signer has one secret, and keeps what it is made into: half of an HMAC's work.
+type signer struct{ spares sync.Pool }
+
+// signing is one HMAC at work.
+type signing struct {
+	hash.Hash
+	text []byte
+	sum  [sha256.Size]byte
+}
+
+func newSigner(secret []byte) *signer {
+	return &signer{sync.Pool{New: func() any { return &signing{Hash: hmac.New(sha256.New, secret)} }}}
+}
+
+func (s *signer) sign(name string, id []byte) (sign [22]byte) {
+	h := s.spares.Get().(*signing)
+	h.text = append(append(append(h.text[:0], name...), '='), id...)
+	h.Write(h.text)
+	base64.RawURLEncoding.Encode(sign[:], h.Sum(h.sum[:0])[:cookieMAC])
+	h.Reset()
+	s.spares.Put(h)
+	return sign
 }
