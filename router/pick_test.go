@@ -172,7 +172,7 @@ func TestTwoRoutersNameTheSameOwners(t *testing.T) {
 	for i := range 3 * workers {
 		p := &peer{conn: new(zmtp.Conn)}
 		other.add(p)
-		i = (7*i + 3) % (3 * workers)
+		i = (7*i + 10) % (3 * workers)
 		if _, err := other.join(p, frame.JoinInfo{Name: fmt.Sprint("w", i), Concurrency: 1}, everything); err != nil {
 			t.Fatal(err)
 		}

@@ -80,7 +80,7 @@ func (r *roster) closest(key uint64) int {
 	}
 	f := &r.found[key*0x9e3779b97f4a7c15>>(64-foundBits)]
 	if f.at == 0 || f.key != key {
-		*f = nearest{key, int32(ring.Nearest(r.sites, key)) + 1} //nolint:gosec // there are fewer than 2^31 seats
+		*f = nearest{key, int32(ring.Nearest(r.sites, key)) + 1}
 	}
 	return int(f.at) - 1
 }

@@ -15,7 +15,7 @@ import (
 // with a dot between.
 type cookies struct {
 	signers []*signer // the first signs; all are known
-	passing bool     // they end with this process
+	passing bool      // they end with this process
 }
 
 const (
