@@ -67,7 +67,21 @@ func TestServicesAreChosenByHostAndPath(t *testing.T) {
 	})
 }
 
-func TestWhatNobodyAnnouncedIs404(t *testing.T) {
+// What a worker announces is served at once, as soon as its router knows it.
+func TestS3R1AnAnnouncedHostIsServed(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		begin := time.Now()
+		k := w.announce("app1-1", "app1", []string{"app1.example.com"}, nil)
+		p := w.get("/", at("app1.example.com"))
+		k.request().answer(200, "from app1")
+		p.wants(200, "from app1")
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("served after %v", took)
+		}
+	})
+}
+
+func TestS3R1WhatNobodyAnnouncedIs404(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		w.announce("shop-1", "shop", []string{"shop.test"}, nil)
 		time.Sleep(router.DefaultQueueWait)
@@ -118,7 +132,7 @@ func TestWithoutAnyServiceRequestsWait(t *testing.T) {
 	})
 }
 
-func TestAServiceWithoutWorkersIs503AndThenForgotten(t *testing.T) {
+func TestS3R1AServiceWithoutWorkersIs503AndThenForgotten(t *testing.T) {
 	story(t, router.Config{Forget: time.Minute}, func(w *world) {
 		w.announce("blog-1", "blog", []string{"blog.test"}, nil)
 		w.announce("shop-1", "shop", []string{"shop.test"}, nil).die()
@@ -287,7 +301,7 @@ func TestAnnouncingAgainReplaces(t *testing.T) {
 	})
 }
 
-func TestTwoHundredServices(t *testing.T) {
+func TestS3R2TwoHundredServices(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		var hosts []string
 		for i := range 200 {

@@ -102,8 +102,8 @@ func TestWorkerFlagsAndTwins(t *testing.T) {
 	}
 }
 
-// What a file of --apps-dir may say.
-func TestAppFiles(t *testing.T) {
+// What a file of --apps-dir may say. scrimplb's own load unchanged, those of listen-port 80 too: the router's port is the one that counts.
+func TestS3R10AppFiles(t *testing.T) {
 	for _, tc := range []struct{ text, to, service, hosts, paths string }{
 		{`{"name": "app1", "listen-port": "443", "application-port": "7240", "protocol": "http", "domains": ["app1.example.com", "app1.test"]}`, "http://127.0.0.1:7240", "app1", "app1.example.com app1.test", ""},
 		{"{\n\t\"name\": \"app1\",\n\t\"listen-port\": \"443\",\n\t\"application-port\": \"7240\",\n\t\"domain\": \"app1.example.com\",\n\t\"protocol\": \"http\"\n}\n", "http://127.0.0.1:7240", "app1", "app1.example.com", ""},

@@ -166,13 +166,16 @@ func (a *App) copyBody(w http.ResponseWriter, res *http.Response, c *conn) error
 
 // readOrFlush reads, and calls flush if that takes longer than patience.
 func readOrFlush(body io.Reader, p []byte, patience time.Duration, flush func() error) (n int, flushed bool, err error) {
-	done := make(chan error, 1)
-	timer := time.AfterFunc(patience, func() { done <- flush() })
+	done := make(chan struct{})
+	timer := time.AfterFunc(patience, func() {
+		defer close(done)
+		_ = flush() // what it cannot send, writing cannot either
+	})
 	n, err = body.Read(p)
 	if timer.Stop() {
 		return n, false, err
 	}
-	<-done // what it could not send, writing cannot either
+	<-done
 	return n, true, err
 }
 
