@@ -71,6 +71,7 @@ func (a *App) Run(ctx context.Context, w worker.Worker) error {
 	var errs error
 	for a.awaitUp(ctx) {
 		a.log.Info("the app is healthy", "app", a.target)
+		a.idle.anew() // of what was there before it came
 		up, withdraw := context.WithCancel(ctx)
 		serving.Go(func() {
 			if err := w.Run(up); err != nil {
@@ -128,7 +129,7 @@ func (a *App) awaitDown(ctx context.Context) error {
 			return errors.New("it refuses connections")
 		case <-pause.C:
 		}
-		a.idle.sweep(idleFor)
+		a.idle.sweep()
 		begin, next := time.Now(), a.options.Interval
 		err := a.Check(ctx)
 		switch {

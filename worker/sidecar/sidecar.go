@@ -1,8 +1,8 @@
 // Package sidecar makes a worker of an HTTP app that listens on a port or a Unix socket: an http.Handler that forwards to it, and a
 // Run that serves while the app is healthy.
 //
-// HTTP/1.1 is written and its connections are kept here; http.ReadResponse reads it. http.Transport would send a request again by itself
-// where only the router may, does not tell what has certainly not been sent, nor whether more of a body is at hand.
+// HTTP/1.1 is written and its connections are kept here; http.ReadResponse reads it. http.Transport does not tell what has certainly not been
+// sent, nor whether more of a body is at hand, and keeps using connections that an app is about to close.
 package sidecar
 
 import (
@@ -71,6 +71,7 @@ const dialTimeout = 3 * time.Second
 func New(target string, o Options) (*App, error) {
 	a := &App{target: target, refusing: make(chan struct{}, 1), dialer: net.Dialer{Timeout: dialTimeout}}
 	a.buffers.New = func() any { return new([bufferSize]byte) }
+	a.idle.anew()
 	if err := a.parse(target); err != nil {
 		return nil, err
 	}
@@ -168,7 +169,7 @@ func (a *App) dial(ctx context.Context) (net.Conn, error) {
 
 // Close closes connections that no request uses. The app may be used again.
 func (a *App) Close() {
-	a.idle.sweep(0)
+	a.idle.anew()
 	if a.h2 != nil {
 		a.h2.CloseIdleConnections()
 	}
