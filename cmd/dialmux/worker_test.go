@@ -158,6 +158,27 @@ func TestASickAppIsPassedOver(t *testing.T) {
 	stop()
 }
 
+// An app that hangs is given half of the interval to answer, twice, and its worker goes: after two intervals at most.
+func TestAnAppThatHangsIsWithdrawn(t *testing.T) {
+	r := startRouter(t)
+	var hangs atomic.Bool
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		if hangs.Load() {
+			<-req.Context().Done()
+		}
+	}))
+	defer app.Close()
+	w := r.sidecar("--to", app.URL, "--health", "/healthz", "--health-interval", "500ms", "--log-format", "json")
+	r.awaitReady(1)
+	hangs.Store(true)
+	began := time.Now()
+	w.awaitLog(`"why":"/healthz: no answer within 250ms"`)
+	t.Logf("it took %v", time.Since(began))
+	r.awaitReady(0)
+	hangs.Store(false)
+	r.awaitReady(1)
+}
+
 // Row 6: two Set-Cookie arrive as two, and the app sees the client's Host. Row 7: nobody there is 503.
 func TestWhatTheClientAndTheAppSee(t *testing.T) {
 	r := startRouter(t, "--queue-wait", "200ms")

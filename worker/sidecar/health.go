@@ -14,8 +14,20 @@ import (
 
 // Check asks the app once whether it is healthy, and returns why it is not.
 func (a *App) Check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.options.Timeout)
+	limited, cancel := context.WithTimeout(ctx, a.options.Timeout)
 	defer cancel()
+	end, _ := limited.Deadline()
+	err := a.probe(limited)
+	switch {
+	case err == nil, ctx.Err() != nil, time.Now().Before(end):
+		return err
+	case a.options.Health == "":
+		return fmt.Errorf("no connection within %v", a.options.Timeout)
+	}
+	return fmt.Errorf("%s: no answer within %v", a.options.Health, a.options.Timeout)
+}
+
+func (a *App) probe(ctx context.Context) error {
 	if a.options.Health == "" {
 		nc, err := a.dial(ctx)
 		if err == nil {

@@ -21,7 +21,7 @@ import (
 // What the zero values of Options stand for.
 const (
 	DefaultInterval = 2 * time.Second
-	DefaultTimeout  = time.Second
+	DefaultTimeout  = time.Second // or half of the interval, if that is less
 	DefaultDown     = 2
 	DefaultUp       = 1
 )
@@ -32,8 +32,10 @@ type Options struct {
 	// takes a connection.
 	Health string
 
+	// With the defaults, and for any interval, an app that is dead is withdrawn within two. One that hangs is it after
+	// Interval + (Down-1) * max(Interval/2, Timeout) + Timeout at most.
 	Interval time.Duration // between the beginnings of checks; half of it after a failure. Default: DefaultInterval
-	Timeout  time.Duration // of a check. Default: DefaultTimeout
+	Timeout  time.Duration // of a check. Default: DefaultTimeout, and at most half of Interval
 	Down     int           // failures in a row that withdraw the worker. Default: DefaultDown
 	Up       int           // successes in a row that bring it back. Default: DefaultUp
 
@@ -133,7 +135,8 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fmt.Errorf("the prefix %q to take off: one that begins with / is right", p)
 		}
 	}
-	o.Interval, o.Timeout = orDefault(o.Interval, DefaultInterval), orDefault(o.Timeout, DefaultTimeout)
+	o.Interval = orDefault(o.Interval, DefaultInterval)
+	o.Timeout = orDefault(o.Timeout, min(DefaultTimeout, max(o.Interval/2, 1)))
 	o.Down, o.Up = orDefault(o.Down, DefaultDown), orDefault(o.Up, DefaultUp)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
