@@ -41,7 +41,7 @@ func (a *App) forward(w http.ResponseWriter, q request) {
 		switch {
 		case err == nil:
 			return
-		case !x.stale(err):
+		case !x.stale:
 			a.fail(w, &q, err, x.begun)
 			return
 		}
@@ -127,11 +127,7 @@ type exchange struct {
 	upload *upload // nil: there is no body
 	heard  bool    // something of an answer came
 	begun  bool    // its head went out
-}
-
-// stale tells an error that comes of the app having closed a connection that was kept, as far as anyone can see.
-func (x *exchange) stale(err error) bool {
-	return x.c.kept && !x.heard && x.q.Context().Err() == nil && !errors.Is(err, http.ErrAbortHandler)
+	stale  bool    // it failed since the app had closed the connection, as far as anyone can see
 }
 
 func (x *exchange) run() (err error) {
@@ -140,6 +136,7 @@ func (x *exchange) run() (err error) {
 	reusable := false
 	var sending sync.WaitGroup
 	defer func() { // a panic of the ResponseWriter too
+		x.stale = err != nil && c.kept && !x.heard && x.q.Context().Err() == nil
 		whole := x.settle(reusable)
 		if !stop() || !whole || !reusable || err != nil {
 			_ = c.Close()
@@ -150,7 +147,7 @@ func (x *exchange) run() (err error) {
 		if u := x.upload; u != nil {
 			x.a.buffers.Put(u.buf)
 			if err != nil && u.truncated {
-				err = http.ErrAbortHandler
+				err, x.stale = http.ErrAbortHandler, false
 			}
 		}
 	}()

@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -65,9 +66,13 @@ const hi = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 func dropper(t *testing.T) (app *rawApp, heads chan string) {
 	heads = make(chan string, 100)
 	return newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
-		heads <- readHead(r)
+		head := readHead(r)
+		if strings.Contains(head, "Content-Length: 2\r\n") {
+			_, _ = r.Discard(2)
+		}
+		heads <- head
 		_, _ = io.WriteString(nc, hi)
-		if head := readHead(r); head != "" {
+		if head = readHead(r); head != "" {
 			heads <- head
 		}
 	}), heads
@@ -213,6 +218,30 @@ func TestARequestThatTakesTheAppDownIsLost(t *testing.T) {
 	client.ask(getIt)
 	app.Wait()
 	f.wantGiven(worker.ErrLost)
+}
+
+// An app that goes while the client is still sending is lost; it is not the client who broke off.
+func TestAnAppThatGoesAmidABodyIsLost(t *testing.T) {
+	for name, length := range map[string]int64{"of known length": 10, "chunked": -1} {
+		t.Run(name, func(t *testing.T) {
+			app := newRawApp(t, func(_ net.Conn, r *bufio.Reader) { readHead(r) })
+			handler, err := sidecar.New("http://"+app.address, sidecar.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer handler.Close()
+			body, feed := io.Pipe() // of which nothing comes
+			defer func() { _ = feed.Close() }()
+			r := httptest.NewRequest(http.MethodPut, "/", body)
+			r.ContentLength = length
+			defer func() {
+				if err, _ := recover().(error); !errors.Is(err, worker.ErrLost) {
+					t.Errorf("given away with %v", err)
+				}
+			}()
+			handler.ServeHTTP(httptest.NewRecorder(), r)
+		})
+	}
 }
 
 // An app that was seen closing a connection that it kept, though no request was lost by it, gets what cannot go again over fresh ones.
