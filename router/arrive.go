@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -12,9 +13,38 @@ import (
 
 // This file is called by the peer's read loop: what the worker says on a stream.
 
-// arrive takes a HEADERS or DATA frame of the stream with this number. The
-// error is a StreamError: what the worker did wrong.
-func (s *stream) arrive(id uint64, f *frame.Frame) error {
+// isSorry tells an answer by which a worker says that what it answers from has
+// failed: 502, all in one frame, with an error in Proxy-Status (RFC 9209).
+func isSorry(f *frame.Frame) bool {
+	if f.Type != frame.Headers || !f.End() {
+		return false
+	}
+	_, status, fields := f.Fields.Next()
+	if string(status) != "502" {
+		return false
+	}
+	for fields.Len() > 0 {
+		var name, value []byte
+		if name, value, fields = fields.Next(); string(name) == "proxy-status" && hasError(value) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasError(proxyStatus []byte) bool {
+	for _, rest, more := bytes.Cut(proxyStatus, []byte(";")); more; _, rest, more = bytes.Cut(rest, []byte(";")) {
+		if bytes.HasPrefix(bytes.TrimLeft(rest, " "), []byte("error=")) {
+			return true
+		}
+	}
+	return false
+}
+
+// arrive takes a HEADERS or DATA frame of the stream with this number. sorry:
+// it is an answer that another worker may have a better one for. The error is a
+// StreamError: what the worker did wrong.
+func (s *stream) arrive(id uint64, f *frame.Frame, sorry bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.id != id {
@@ -28,7 +58,11 @@ func (s *stream) arrive(id uint64, f *frame.Frame) error {
 	if err := s.accept(f); err != nil {
 		return frame.StreamError{Stream: id, Code: err.code, Reason: err.reason}
 	}
-	if s.ended {
+	switch {
+	case sorry:
+		s.detach()
+		s.err = errLost // and here is what the client gets if it cannot be sent again
+	case s.ended:
 		s.ledger.phase = done
 		s.detach()
 		s.upload.stop()

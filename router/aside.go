@@ -6,8 +6,8 @@ import (
 )
 
 // A worker whose answers keep failing, as the router sees it (streams that it
-// resets, that break the protocol, that are never answered), is set aside for a
-// while: what it spoils fast, others would serve. Then it is tried again. Whoever is the
+// resets, that break the protocol, that are never answered, for which it is
+// sorry), is set aside for a while: what it spoils fast, others would serve. Then it is tried again. Whoever is the
 // last one for something stays.
 const (
 	firstAside  = time.Second

@@ -397,16 +397,20 @@ func (p *peer) receiveStream(f *frame.Frame) {
 	case !f.End() && (s == nil || f.Type == frame.Data && len(f.Payload) == 0):
 		p.aimless.spend()
 	}
-	good := s != nil
+	good, sorry := s != nil, s != nil && isSorry(f)
+	if sorry {
+		p.r.pool.refused(p, true) // before the request moves, or it might come back
+		p.r.pool.failed(p)
+	}
 	if s != nil {
 		p.r.memory.relieve()
-		if err := s.arrive(f.Stream, f); err != nil {
+		if err := s.arrive(f.Stream, f, sorry); err != nil {
 			good = false
 			se, _ := errors.AsType[frame.StreamError](err)
 			p.blame(s, se)
 		}
 	}
-	if f.End() {
+	if f.End() && !sorry {
 		p.r.pool.release(p, good)
 	}
 }

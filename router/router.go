@@ -104,8 +104,8 @@ type Config struct {
 	SlowStart time.Duration
 	// MaxFailures is how many answers of a worker may fail in a row before it is
 	// set aside for a while, if others are there: streams that it resets, never
-	// answers, or answers with nonsense. Default DefaultMaxFailures; below 0: any
-	// number.
+	// answers, answers with nonsense, or has no answer to from its app. Default
+	// DefaultMaxFailures; below 0: any number.
 	MaxFailures int
 	// Forget is how long a route (a host and a path) counts whose last worker has gone: requests
 	// for it wait, and then get 503. After that they go where they would without it, or get 404.

@@ -360,17 +360,22 @@ func (s *stream) retry(why error) error {
 	case !known || !refused && s.ledger.moved <= maxMoves: // workers that refuse, or go, may go on doing so
 		s.deadline = now.Add(s.r.cfg.QueueWait)
 	}
-	if s.err = err; err == nil {
+	end := err
+	switch s.err = err; {
+	case err == nil:
 		s.rewind()
+	case s.ended: // the worker said itself that it failed, and says more of it
+		s.err, end = nil, nil
+		s.upload.stop()
 	}
 	s.mu.Unlock()
 	switch {
 	case errors.Is(err, errQuarantined):
 		s.r.retries.quarantined.Add(1)
 		s.r.log.Warn("request given up: two workers were lost while they had it", "method", s.request.method, "target", s.request.target(), "worker", worker)
-		return err
+		return end
 	case err != nil:
-		return err
+		return end
 	case !known:
 		s.r.retries.again.Add(1)
 	}

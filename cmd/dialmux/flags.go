@@ -83,7 +83,7 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
 		flag("balance", "choose among ready workers by this `POLICY`, where they announce none: round-robin, or least (the fewest requests against their weight)", &c.Balance, router.RoundRobin, parseBalance),
 		flag("slow-start", "give a worker that has just joined less than its share for this `DURATION`; 0: at once (default: 0)", &c.SlowStart, 0, parseDuration),
-		flag("max-failures", "let this `NUMBER` of a worker's answers fail in a row (reset, never begun, nonsense), then set it aside for a second and longer, if others are there; 0: any", &c.MaxFailures, router.DefaultMaxFailures, parseCount),
+		flag("max-failures", "let this `NUMBER` of a worker's answers fail in a row (reset, never begun, nonsense, or its app's), then set it aside for a second and longer, if others are there; 0: any", &c.MaxFailures, router.DefaultMaxFailures, parseCount),
 		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
 		flag("hide-worker", "leave the Dialmux-Worker and Dialmux-Router fields out of responses", &c.HideWorker, false, parseBool),

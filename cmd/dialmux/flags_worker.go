@@ -81,7 +81,7 @@ func (f *forwarding) healthFlags() []cli.Flag {
 	return []cli.Flag{
 		flag("health", "take the app for healthy while GET of this `PATH` answers with 2xx or 3xx (default: while it takes a connection)", &h.Health, "", parseHealth),
 		flag("health-interval", "ask again after this `DURATION`, or half of it if that failed", &h.Interval, sidecar.DefaultInterval, parseAbove0),
-		flag("health-timeout", "wait for its answer for this `DURATION`", &h.Timeout, sidecar.DefaultTimeout, parseAbove0),
+		flag("health-timeout", "wait for its answer for this `DURATION`; with more than half of the interval, an app that hangs goes later than after two (default: half of the interval, at most 1s)", &h.Timeout, 0, parseAbove0),
 		flag("health-down", "withdraw the worker after this `NUMBER` of failures in a row; a refused connection does it at once", &h.Down, sidecar.DefaultDown, parsePositive),
 		flag("health-up", "bring it back after this `NUMBER` of answers in a row", &h.Up, sidecar.DefaultUp, parsePositive),
 	}

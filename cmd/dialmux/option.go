@@ -20,7 +20,10 @@ func alias[T any](name string, f *option[T]) *option[T] {
 	return f
 }
 
-func isZero[T any](v T) bool { s := fmt.Sprint(v); return s == "" || s == "0" || s == "false" }
+func isZero[T any](v T) bool {
+	s := fmt.Sprint(v)
+	return s == "" || s == "0" || s == "0s" || s == "false"
+}
 
 type value[T any] struct {
 	to    *T

@@ -266,6 +266,27 @@ func TestS2R6CookiesAndHostOnEveryPath(t *testing.T) {
 	}
 }
 
+// An app that hangs is given half of the interval to answer, twice, and its worker goes: after two intervals at most.
+func TestAnAppThatHangsIsWithdrawn(t *testing.T) {
+	r := startRouter(t)
+	var hangs atomic.Bool
+	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		if hangs.Load() {
+			<-req.Context().Done()
+		}
+	}))
+	defer app.Close()
+	w := r.sidecar("--to", app.URL, "--health", "/healthz", "--health-interval", "500ms", "--log-format", "json")
+	r.awaitReady(1)
+	hangs.Store(true)
+	began := time.Now()
+	w.awaitLog(`"why":"/healthz: no answer within 250ms"`)
+	t.Logf("it took %v", time.Since(began))
+	r.awaitReady(0)
+	hangs.Store(false)
+	r.awaitReady(1)
+}
+
 // What is taken off the path, and who asks, is told in fields of their own.
 func TestS2R6WhatTheAppSees(t *testing.T) {
 	r := startRouter(t)
@@ -326,6 +347,53 @@ func TestAnAppThatDiesWithAPost(t *testing.T) {
 	if resp, _ = r.fetch("GET", "", "/"); resp.StatusCode != http.StatusBadGateway || !strings.Contains(resp.Header.Get("Proxy-Status"), "two workers") {
 		t.Errorf("%s %q", resp.Status, resp.Header.Get("Proxy-Status"))
 	}
+}
+
+// Of two apps one speaks no HTTP: a GET gets the other one's answer, a POST hears what was wrong, and the router sets the worker aside.
+func TestAnAppThatTalksNonsenseIsSetAside(t *testing.T) {
+	r := startRouter(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ssh sync.WaitGroup
+	ssh.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(nc, "SSH-2.0-OpenSSH_9.2\r\n")
+			ssh.Go(func() {
+				_, _ = io.Copy(io.Discard, nc)
+				_ = nc.Close()
+			})
+		}
+	})
+	app := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer app.Close()
+	bad := r.sidecar("--to", "http://"+l.Addr().String(), "--name", "bad")
+	r.sidecar("--to", app.URL, "--name", "good")
+	r.awaitReady(2)
+	failed := 0
+	eventually(t, "the worker aside", func() bool {
+		if resp, body := r.fetch("GET", "", "/"); resp.StatusCode != http.StatusOK {
+			t.Errorf("GET: %s %q", resp.Status, body)
+		}
+		if resp, body := r.fetch("POST", "", "/"); resp.StatusCode != http.StatusOK {
+			failed++
+			if got := resp.Header["Proxy-Status"]; len(got) != 1 || !strings.HasPrefix(got[0], "dialmux-sidecar; error=http_protocol_error; details=") || !strings.Contains(body, "cannot be forwarded") {
+				t.Errorf("POST: %s %q %q", resp.Status, got, body)
+			}
+		}
+		return strings.Contains(r.log.String(), "worker set aside")
+	})
+	if failed > 5 {
+		t.Errorf("%d POSTs failed", failed)
+	}
+	bad.stop()
+	_ = l.Close()
+	ssh.Wait()
 }
 
 // writeApp puts a file in place as editors and deployments do: whole, by its name at the end.

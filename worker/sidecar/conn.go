@@ -15,6 +15,7 @@ const (
 	bufferSize = 32 << 10
 	idleFor    = time.Minute // as long as a connection is kept without a request
 	maxIdle    = 256
+	quickClose = time.Second // an app that closes connections sooner than that may do it at any time
 )
 
 var errHeadTooLarge = errors.New("its head is larger than 64 KiB")
@@ -23,8 +24,9 @@ var errHeadTooLarge = errors.New("its head is larger than 64 KiB")
 type conn struct {
 	net.Conn
 	answers *bufio.Reader
-	kept    bool      // it has carried a request before
-	since   time.Time // it is idle
+	kept    bool          // it has carried a request before
+	since   time.Time     // it was put away
+	idle    time.Duration // from then until it was taken
 
 	// Owned by who reads the answer.
 	limit  int64 // bytes that may be read
@@ -33,11 +35,8 @@ type conn struct {
 	scratch []byte // of heads
 }
 
-// take returns a connection that waits for a request, or makes one.
-func (a *App) take(ctx context.Context) (*conn, error) {
-	if c := a.idle.take(); c != nil {
-		return c, nil
-	}
+// connect makes a connection for requests.
+func (a *App) connect(ctx context.Context) (*conn, error) {
 	nc, err := a.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -70,9 +69,11 @@ func (c *conn) CloseWrite() error {
 type idle struct {
 	mu    sync.Mutex
 	conns []*conn
+	safe  time.Duration // one that waits for longer may be closed just when a request comes
 }
 
-func (s *idle) take() *conn {
+// take returns a connection, nil if a fresh one is better. again: the request can be sent again.
+func (s *idle) take(again bool) *conn {
 	for {
 		s.mu.Lock()
 		n := len(s.conns) - 1
@@ -83,12 +84,34 @@ func (s *idle) take() *conn {
 		c := s.conns[n]
 		s.conns[n] = nil
 		s.conns = s.conns[:n]
+		c.idle = time.Since(c.since)
+		safe := again || c.idle < s.safe
 		s.mu.Unlock()
-		if quiet(c.Conn) {
+		switch {
+		case !safe: // nor is any below it
+			_ = c.Close()
+			return nil
+		case quiet(c.Conn):
 			return c
 		}
 		_ = c.Close()
+		s.learn(c.idle)
 	}
+}
+
+// learn notes that the app has closed a connection that waited for so long.
+func (s *idle) learn(waited time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lower(waited)
+}
+
+// lower keeps well away from the shortest time that was seen, which may have been seen late. s.mu is held.
+func (s *idle) lower(waited time.Duration) {
+	if waited < quickClose {
+		waited = 0
+	}
+	s.safe = min(s.safe, waited/2)
 }
 
 func (s *idle) put(c *conn) {
@@ -105,17 +128,32 @@ func (s *idle) put(c *conn) {
 }
 
 // sweep closes those that have ended, or were idle for too long.
-func (s *idle) sweep(most time.Duration) {
+func (s *idle) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := s.conns[:0]
 	for _, c := range s.conns {
-		if time.Since(c.since) < most && quiet(c.Conn) {
+		waited := time.Since(c.since)
+		alive := quiet(c.Conn)
+		if alive && waited < idleFor {
 			kept = append(kept, c)
-		} else {
-			_ = c.Close()
+			continue
 		}
+		if !alive {
+			s.lower(waited)
+		}
+		_ = c.Close()
 	}
 	clear(s.conns[len(kept):])
 	s.conns = kept
+}
+
+// anew closes all, and forgets how the app was.
+func (s *idle) anew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		_ = c.Close()
+	}
+	s.conns, s.safe = nil, idleFor
 }

@@ -25,31 +25,43 @@ var errMalformed = errors.New("its head is malformed, or no HTTP/1.1 at all")
 
 var errUnsent = errors.New("the app closed the connection before the request was written")
 
-// forward asks over HTTP/1.1.
+// forward asks over HTTP/1.1. An app may close a connection that it has kept just when a request comes: that is no fault of either, and the
+// request goes again on a fresh one if it can.
 func (a *App) forward(w http.ResponseWriter, q request) {
+	c, sent := a.idle.take(q.again), false
 	for {
-		c, err := a.take(q.Context())
-		if err != nil {
-			a.refuse(q, err)
+		if c == nil {
+			var err error
+			if c, err = a.connect(q.Context()); err != nil {
+				a.refuse(&q, err, sent)
+			}
 		}
 		x := exchange{a: a, c: c, q: &q, w: w}
-		err = x.run()
-		if errors.Is(err, errUnsent) && c.kept {
-			continue // another one may be fresh
-		}
-		if err != nil {
+		err := x.run()
+		switch {
+		case err == nil:
+			return
+		case !x.stale:
 			a.fail(w, &q, err, x.begun)
+			return
 		}
-		return
+		a.idle.learn(c.idle)
+		if sent = !errors.Is(err, errUnsent); sent && !q.again {
+			panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
+		}
+		c = nil
 	}
 }
 
-// refuse has the router send a request elsewhere that could not be sent here.
-func (a *App) refuse(q request, err error) {
+// refuse has the router send a request elsewhere for which there is no connection. sent: it was lost on another one before.
+func (a *App) refuse(q *request, err error, sent bool) {
 	if q.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
 	a.note(err)
+	if sent {
+		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
+	}
 	panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
 }
 
@@ -115,7 +127,9 @@ type exchange struct {
 	q      *request
 	w      http.ResponseWriter
 	upload *upload // nil: there is no body
-	begun  bool    // the answer's head went out
+	heard  bool    // something of an answer came
+	begun  bool    // its head went out
+	stale  bool    // it failed since the app had closed the connection, as far as anyone can see
 }
 
 func (x *exchange) run() (err error) {
@@ -124,6 +138,7 @@ func (x *exchange) run() (err error) {
 	reusable := false
 	var sending sync.WaitGroup
 	defer func() { // a panic of the ResponseWriter too
+		x.stale = err != nil && c.kept && !x.heard && x.q.Context().Err() == nil
 		whole := x.settle(reusable)
 		if !stop() || !whole || !reusable || err != nil {
 			_ = c.Close()
@@ -134,7 +149,7 @@ func (x *exchange) run() (err error) {
 		if u := x.upload; u != nil {
 			x.a.buffers.Put(u.buf)
 			if err != nil && u.truncated {
-				err = http.ErrAbortHandler
+				err, x.stale = http.ErrAbortHandler, false
 			}
 		}
 	}()
@@ -197,6 +212,7 @@ func (x *exchange) readHead() (*http.Response, error) {
 		c.limit = maxHead
 		res, err := http.ReadResponse(c.answers, x.q.Request)
 		full := c.limit <= 0
+		x.heard = x.heard || c.limit < maxHead
 		c.limit = math.MaxInt64
 		switch {
 		case err != nil && full:

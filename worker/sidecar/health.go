@@ -14,8 +14,20 @@ import (
 
 // Check asks the app once whether it is healthy, and returns why it is not.
 func (a *App) Check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.options.Timeout)
+	limited, cancel := context.WithTimeout(ctx, a.options.Timeout)
 	defer cancel()
+	end, _ := limited.Deadline()
+	err := a.probe(limited)
+	switch {
+	case err == nil, ctx.Err() != nil, time.Now().Before(end):
+		return err
+	case a.options.Health == "":
+		return fmt.Errorf("no connection within %v", a.options.Timeout)
+	}
+	return fmt.Errorf("%s: no answer within %v", a.options.Health, a.options.Timeout)
+}
+
+func (a *App) probe(ctx context.Context) error {
 	if a.options.Health == "" {
 		nc, err := a.dial(ctx)
 		if err == nil {
@@ -71,6 +83,7 @@ func (a *App) Run(ctx context.Context, w worker.Worker) error {
 	var errs error
 	for a.awaitUp(ctx) {
 		a.log.Info("the app is healthy", "app", a.target)
+		a.idle.anew() // of what was there before it came
 		up, withdraw := context.WithCancel(ctx)
 		serving.Go(func() {
 			if err := w.Run(up); err != nil {
@@ -128,7 +141,7 @@ func (a *App) awaitDown(ctx context.Context) error {
 			return errors.New("it refuses connections")
 		case <-pause.C:
 		}
-		a.idle.sweep(idleFor)
+		a.idle.sweep()
 		begin, next := time.Now(), a.options.Interval
 		err := a.Check(ctx)
 		switch {

@@ -31,13 +31,17 @@ func TestCheck(t *testing.T) {
 		}
 	})
 	for _, scheme := range []string{"http", "h2c"} {
-		for path, want := range map[string]string{"": "", "/healthz": "", "/moved": "", "/down": "/down answers with status 503", "/stuck": "?"} {
-			a, err := sidecar.New(scheme+"://"+app, sidecar.Options{Health: path, Timeout: map[bool]time.Duration{true: 20 * time.Millisecond}[want == "?"]})
+		for path, want := range map[string]string{"": "", "/healthz": "", "/moved": "", "/down": "/down answers with status 503", "/stuck": "/stuck: no answer within 20ms"} {
+			var o sidecar.Options
+			if o.Health = path; path == "/stuck" {
+				o.Interval = 40 * time.Millisecond
+			}
+			a, err := sidecar.New(scheme+"://"+app, o)
 			if err != nil {
 				t.Fatal(err)
 			}
 			err = a.Check(t.Context())
-			if (err == nil) != (want == "") || err != nil && want != "?" && err.Error() != want {
+			if (err == nil) != (want == "") || err != nil && err.Error() != want {
 				t.Errorf("%s %q: %v", scheme, path, err)
 			}
 			a.Close()
@@ -114,7 +118,7 @@ func TestThresholds(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
-	w := watch(t, "http://"+app, sidecar.Options{Health: "/", Interval: 2 * time.Millisecond, Up: 3})
+	w := watch(t, "http://"+app, sidecar.Options{Health: "/", Interval: 2 * time.Millisecond, Timeout: 5 * time.Second, Up: 3})
 	eventually(t, "a worker", func() bool { return w.dialling.Load() == 1 })
 	if n := asked.Load(); n < 3 {
 		t.Errorf("healthy after %d answers, want 3", n)

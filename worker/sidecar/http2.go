@@ -84,7 +84,7 @@ func (a *App) requestHTTP2(ctx context.Context, q *request) *http.Request {
 // failHTTP2 ends a request to which there is no head.
 func (a *App) failHTTP2(w http.ResponseWriter, q request, err error) {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		a.refuse(q, err)
+		a.refuse(&q, err, false)
 	}
 	stream, isStream := errors.AsType[http2.StreamError](err)
 	_, isConn := errors.AsType[http2.ConnectionError](err)

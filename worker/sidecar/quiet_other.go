@@ -4,5 +4,5 @@ package sidecar
 
 import "net"
 
-// quiet cannot be told here without reading: a request that meets the end is lost, and the router's to send again.
+// quiet cannot be told here without reading: a request that meets the end goes again on a fresh connection, or is lost.
 func quiet(net.Conn) bool { return true }

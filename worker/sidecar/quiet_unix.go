@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quiet tells a connection on which nothing has come, not its end either.
+// quiet tells a connection on which nothing has come, not its end either. An end that is still on its way is not seen.
 func quiet(nc net.Conn) bool {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ type request struct {
 	protocol string // to upgrade to; "": none
 	chunked  bool
 	strips   bool // prefixes are taken off, if not of this one
+	again    bool // it can be sent again here: it is safe to repeat, as the router sees it, and has no body, which would be gone
 }
 
 // read turns a request into one to the app. A status says why there is none.
@@ -33,8 +35,18 @@ func (a *App) read(r *http.Request) (q request, status int) {
 	if httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") {
 		q.protocol = r.Header.Get("Upgrade")
 	}
+	q.again = isRepeatable(r) && !hasBody(r)
 	a.strip(&q)
 	return q, 0
+}
+
+// isRepeatable tells what the router sends again.
+func isRepeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return slices.ContainsFunc(r.Header["Idempotency-Key"], func(key string) bool { return strings.Trim(key, `"`) != "" })
 }
 
 func hasBody(r *http.Request) bool {

@@ -1,8 +1,8 @@
 // Package sidecar makes a worker of an HTTP app that listens on a port or a Unix socket: an http.Handler that forwards to it, and a
 // Run that serves while the app is healthy.
 //
-// HTTP/1.1 is written and its connections are kept here; http.ReadResponse reads it. http.Transport would send a request again by itself
-// where only the router may, does not tell what has certainly not been sent, nor whether more of a body is at hand.
+// HTTP/1.1 is written and its connections are kept here; http.ReadResponse reads it. http.Transport does not tell what has certainly not been
+// sent, nor whether more of a body is at hand, and keeps using connections that an app is about to close.
 package sidecar
 
 import (
@@ -21,7 +21,7 @@ import (
 // What the zero values of Options stand for.
 const (
 	DefaultInterval = 2 * time.Second
-	DefaultTimeout  = time.Second
+	DefaultTimeout  = time.Second // or half of the interval, if that is less
 	DefaultDown     = 2
 	DefaultUp       = 1
 )
@@ -32,8 +32,10 @@ type Options struct {
 	// takes a connection.
 	Health string
 
+	// With the defaults, and for any interval, an app that is dead is withdrawn within two. One that hangs is it after
+	// Interval + (Down-1) * max(Interval/2, Timeout) + Timeout at most.
 	Interval time.Duration // between the beginnings of checks; half of it after a failure. Default: DefaultInterval
-	Timeout  time.Duration // of a check. Default: DefaultTimeout
+	Timeout  time.Duration // of a check. Default: DefaultTimeout, and at most half of Interval
 	Down     int           // failures in a row that withdraw the worker. Default: DefaultDown
 	Up       int           // successes in a row that bring it back. Default: DefaultUp
 
@@ -71,6 +73,7 @@ const dialTimeout = 3 * time.Second
 func New(target string, o Options) (*App, error) {
 	a := &App{target: target, refusing: make(chan struct{}, 1), dialer: net.Dialer{Timeout: dialTimeout}}
 	a.buffers.New = func() any { return new([bufferSize]byte) }
+	a.idle.anew()
 	if err := a.parse(target); err != nil {
 		return nil, err
 	}
@@ -132,7 +135,8 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fmt.Errorf("the prefix %q to take off: one that begins with / is right", p)
 		}
 	}
-	o.Interval, o.Timeout = orDefault(o.Interval, DefaultInterval), orDefault(o.Timeout, DefaultTimeout)
+	o.Interval = orDefault(o.Interval, DefaultInterval)
+	o.Timeout = orDefault(o.Timeout, min(DefaultTimeout, max(o.Interval/2, 1)))
 	o.Down, o.Up = orDefault(o.Down, DefaultDown), orDefault(o.Up, DefaultUp)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -148,7 +152,8 @@ func orDefault[T int | time.Duration](v, def T) T {
 }
 
 // ServeHTTP forwards a request. What keeps it from an answer is a panic with worker.ErrRefused if the app has certainly not got the request,
-// with worker.ErrLost if its connection broke before the answer's head, or with http.ErrAbortHandler. An answer that is no HTTP is 502.
+// with worker.ErrLost if its connection broke before the answer's head, or with http.ErrAbortHandler. An answer that is no HTTP is 502 with
+// Proxy-Status, for which routers hold the worker to have failed.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q, status := a.read(r)
 	switch {
@@ -168,7 +173,7 @@ func (a *App) dial(ctx context.Context) (net.Conn, error) {
 
 // Close closes connections that no request uses. The app may be used again.
 func (a *App) Close() {
-	a.idle.sweep(0)
+	a.idle.anew()
 	if a.h2 != nil {
 		a.h2.CloseIdleConnections()
 	}

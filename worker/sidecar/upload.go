@@ -50,6 +50,16 @@ func (u *upload) run() {
 	}
 }
 
+// cancelled tells that it was not the client who broke the body off.
+func (u *upload) cancelled() bool {
+	select {
+	case <-u.cancel:
+		return true
+	default:
+		return false
+	}
+}
+
 func (u *upload) sendPlain() error {
 	for rest := u.q.ContentLength; rest > 0; {
 		n, err := u.q.Body.Read(u.buf[:min(rest, bufferSize)])
@@ -60,7 +70,7 @@ func (u *upload) sendPlain() error {
 			}
 		}
 		if err != nil && rest > 0 {
-			u.truncated = true
+			u.truncated = !u.cancelled()
 			return err
 		}
 	}
@@ -79,7 +89,7 @@ func (u *upload) sendChunks() error {
 			break
 		}
 		if err != nil {
-			u.truncated = true
+			u.truncated = !u.cancelled()
 			return err
 		}
 	}
