@@ -237,6 +237,7 @@ func TestOwnerFindsTheRoute(t *testing.T) {
 		w.announce("now", "s", []string{"s.test"}, []string{"/", "/y"})
 		once.die()
 		refused("service=s", 400, "their workers or policies differ: s.test/, s.test/y")
+		refused("path=api", 400, `the path "api" begins with no /`)
 		refused("serivce=shop", 400, `there is no parameter "serivce"; say service=, host=, path=`)
 		refused("service=shop&service=api", 400, "service= stands there 2 times; say it once")
 		refused("service=%zz", 400, "write % as %25")

@@ -24,6 +24,9 @@ func (n RouteName) String() string { return cmp.Or(n.Host, "*") + n.Path }
 
 // meant is the route that is meant: of several one, if their workers and their policy are the same.
 func (q *pool) meant(where Where) (*route, error) {
+	if where.Path != "" && where.Path[0] != '/' {
+		return nil, wrong(http.StatusBadRequest, "the path %.140q begins with no /; say path= and one that does", where.Path)
+	}
 	q.mu.Lock()
 	q.sweep()
 	all, err := q.candidates(where)
