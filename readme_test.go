@@ -12,7 +12,7 @@ import (
 )
 
 // TestREADME does what the README tells a reader to do: it runs each console block in order, in one shell and in a network
-// namespace of its own, where the default ports are free, and compares what the commands print.
+// namespace of its own, where the default ports are free, and compares what the commands print. The one that wants docker is TestCompose's.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -26,14 +26,17 @@ func TestREADME(t *testing.T) {
 	python := filepath.Join(dir, "worker.py")
 	write(t, python, codeBlocks(string(readme), "python")[0])
 
-	script := prelude
+	script, workers := prelude, 0
 	var want []string
 	for _, block := range blocks {
 		commands := parseConsole(block)
-		if commands[0].background() {
-			script += "stop\n"
+		if commands[0].run == "make up" {
+			continue
 		}
-		waiting := 0
+		if commands[0].startsRouter() {
+			script += "stop\n"
+			workers = 0
+		}
 		for _, c := range commands {
 			switch {
 			case c.run == "make demo":
@@ -41,7 +44,9 @@ func TestREADME(t *testing.T) {
 				want = append(want, "Hello from Python")
 			case c.background():
 				script += fmt.Sprintf("start bash -c %s\n", quoted(strings.TrimSuffix(c.run, "&")))
-				waiting++
+				if startsWorker.MatchString(c.run) {
+					workers++
+				}
 			case c.prints != nil:
 				script += c.run + "\n"
 				want = append(want, c.prints...)
@@ -49,8 +54,8 @@ func TestREADME(t *testing.T) {
 				script += fmt.Sprintf("{ %s; } >/dev/null\n", c.run)
 			}
 		}
-		if waiting > 0 {
-			script += fmt.Sprintf("await %d\n", waiting-1) // one of them is the router
+		if commands[0].background() && commands[0].run != "make demo" {
+			script += fmt.Sprintf("await %d\n", workers)
 		}
 	}
 	shell := filepath.Join(dir, "readme.sh")
@@ -107,6 +112,9 @@ await() {
 }
 `
 
+// startsWorker tells it from a router, and from an app that is to become one.
+var startsWorker = regexp.MustCompile(`\bworker|\bdialmux run\b`)
+
 type consoleCommand struct {
 	run    string
 	prints []string
@@ -114,6 +122,10 @@ type consoleCommand struct {
 
 func (c consoleCommand) background() bool {
 	return c.run == "make demo" || strings.HasSuffix(c.run, "&")
+}
+
+func (c consoleCommand) startsRouter() bool {
+	return c.run == "make demo" || c.background() && strings.HasPrefix(c.run, "bin/dialmux router")
 }
 
 func parseConsole(block string) (commands []consoleCommand) {

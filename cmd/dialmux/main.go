@@ -21,11 +21,11 @@ func main() {
 	root := command()
 	root.ErrWriter = stderr
 	err := root.Run(ctx, os.Args)
-	stop()
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "dialmux:", err) // after what is logged
 	}
 	stderr.close()
+	stop()
 	if err != nil {
 		os.Exit(1)
 	}
