@@ -49,10 +49,8 @@ type MemberStatus struct {
 	owns bool // keys are its, now
 }
 
-const (
-	maxKey     = 64 << 10
-	partitions = 512 // of the ring
-)
+// maxKey is how many bytes a key that is asked for may have.
+const maxKey = 64 << 10
 
 // Owner tells to whom requests with a key go.
 func (r *Router) Owner(where Where, key string) (st OwnerStatus, err error) {
@@ -69,9 +67,9 @@ func (r *Router) Owner(where Where, key string) (st OwnerStatus, err error) {
 	if by != nil && by.Issue && !r.pool.keeper.cookies.signed(by.Name, []byte(key)) {
 		return st, wrong(http.StatusBadRequest, "a request with this cookie would get another one, as it is none that was issued here (sticky %s); say one that was", by)
 	}
-	st = OwnerStatus{Service: all.Service, Route: all.Route, Sticky: all.Sticky, Key: by.canonical(key), Partitions: partitions, Owners: []string{}, Awaited: []string{}}
+	st = OwnerStatus{Service: all.Service, Route: all.Route, Sticky: all.Sticky, Key: by.canonical(key), Partitions: ring.DefaultPartitions, Owners: []string{}, Awaited: []string{}}
 	hash := ring.Hash(st.Key)
-	st.Hash, st.Partition = fmt.Sprintf("%016x", hash), ring.Partition(st.Key, partitions)
+	st.Hash, st.Partition = fmt.Sprintf("%016x", hash), ring.Partition(st.Key, ring.DefaultPartitions)
 	slices.SortStableFunc(all.Members, func(a, b MemberStatus) int {
 		return cmp.Compare(ring.Distance(a.site.Seed, hash, a.site.Weight), ring.Distance(b.site.Seed, hash, b.site.Weight))
 	})

@@ -63,7 +63,7 @@ func TestRequestsGoToWhomOwnerNames(t *testing.T) {
 		for i := range 100 {
 			key := fmt.Sprintf("user %d&=%%é", i)
 			st := w.owner(key)
-			if want := fmt.Sprintf("%016x", ring.Hash(key)); st.Key != key || st.Hash != want || st.Partition != ring.Partition(key, 512) || st.Partitions != 512 ||
+			if want := fmt.Sprintf("%016x", ring.Hash(key)); st.Key != key || st.Hash != want || st.Partition != ring.Partition(key, ring.DefaultPartitions) || st.Partitions != ring.DefaultPartitions ||
 				st.Sticky != "header:x-user" || st.Service != "" || st.Route != (router.RouteName{Path: "/"}) || len(st.Owners) != 4 || len(st.Awaited) != 0 {
 				t.Fatalf("%+v, want hash %s", st, want)
 			}
