@@ -60,6 +60,17 @@ func TestRunAndStatusFlagsAndTwins(t *testing.T) {
 	}
 }
 
+// Each flag of owner and ring does too.
+func TestOwnerAndRingFlagsAndTwins(t *testing.T) {
+	for flag, value := range map[string]string{"admin": "10.0.0.1:9", "service": "v", "host": "v", "path": "v", "json": "true"} {
+		var s routeView
+		checkTwin(t, flag, value, s.flags, func() bool {
+			said := map[string]bool{"admin": s.admin == value, "service": s.service == value, "host": s.host == value, "path": s.path == value, "json": s.json}
+			return said[flag]
+		})
+	}
+}
+
 // checkTwin sets a flag in both ways.
 func checkTwin(t *testing.T, name, value string, flags func() []cli.Flag, holds func() bool) {
 	t.Helper()
