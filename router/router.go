@@ -50,8 +50,8 @@ const (
 	// DefaultMaxMemory is what bodies may take in all, in bytes, beyond what any
 	// request may.
 	DefaultMaxMemory = 512 << 20
-	// minSecret is how many bytes one that signs cookies has at least.
-	minSecret = 16
+	// MinStickySecret is how many bytes one that signs cookies has at least.
+	MinStickySecret = 16
 	// MaxGather is the largest body for a REP worker, and its largest reply.
 	MaxGather = 8 << 20
 )
@@ -167,6 +167,7 @@ type Router struct {
 	newcomers newcomers // those that have neither joined nor been refused
 
 	handshakes, refusals, crowds, floods, unserved quiet
+	passing                                        sync.Once // it has been said
 
 	dropped  atomic.Uint64 // frames for streams that were not open
 	active   atomic.Int64  // requests that a front serves
@@ -196,8 +197,8 @@ func New(cfg Config) (*Router, error) {
 		return nil, fmt.Errorf("sticky %q: %w", cfg.Sticky, err)
 	}
 	for _, secret := range cfg.StickySecrets {
-		if len(secret) < minSecret {
-			return nil, fmt.Errorf("a secret for sticky cookies has %d bytes: use %d or more, such as a line of `openssl rand -base64 32`", len(secret), minSecret)
+		if len(secret) < MinStickySecret {
+			return nil, fmt.Errorf("a secret for sticky cookies has %d bytes: use %d or more, such as a line of `openssl rand -base64 32`", len(secret), MinStickySecret)
 		}
 	}
 	if cfg.MaxFailures == 0 {

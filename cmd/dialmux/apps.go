@@ -149,6 +149,7 @@ func (a *apps) start(ctx context.Context, f *appFile, path, text string) error {
 	w := a.s.worker
 	w.Service, w.Hosts, w.Paths = said.worker.Service, said.worker.Hosts, said.worker.Paths
 	w.Weight, w.Balance = said.worker.Weight, said.worker.Balance
+	w.Sticky = said.worker.Sticky
 	if said.worker.Concurrency > 0 {
 		w.Concurrency = said.worker.Concurrency
 	}

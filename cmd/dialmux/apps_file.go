@@ -21,6 +21,7 @@ import (
 type announced struct {
 	forwarding
 	worker worker.Worker // of which only what a file may say is set
+	sticky sticking
 
 	port, protocol string // scrimplb's, which says no more of where the app is
 }
@@ -133,7 +134,7 @@ func textsOf(value any) ([]string, error) {
 // keys are what a file may say, and how it is read.
 func (a *announced) keys() map[string]func([]string) error {
 	w, h := &a.worker, &a.health
-	return map[string]func([]string) error{
+	keys := map[string]func([]string) error{
 		"to":              one(&a.to, parseTarget),
 		"name":            one(&w.Service, parseName),
 		"service":         one(&w.Service, parseName),
@@ -157,6 +158,8 @@ func (a *announced) keys() map[string]func([]string) error {
 		"domain":           many(&w.Hosts, parseHost), // its older spelling
 		"domains":          many(&w.Hosts, parseHost),
 	}
+	a.sticky.keys(keys)
+	return keys
 }
 
 func one[T any](to *T, parse func(string) (T, error)) func([]string) error {
@@ -225,7 +228,9 @@ func (a *announced) settle(seen map[string]bool) error {
 	case a.strip && len(a.worker.Paths) == 0:
 		return errors.New(`"strip-prefix" is there, but no "path"; give the prefix there`)
 	}
-	return nil
+	var err error
+	a.worker.Sticky, err = a.sticky.policy(func(name string) bool { return seen[name] }, strconv.Quote)
+	return err
 }
 
 // nameOf makes a worker's name of a service's, or a file's, and this process's own.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,8 @@ type settings struct {
 	insecure  bool   // admin may be reached from other machines
 	tokenFile string
 	tokens    *tokens // of it; nil: there is none
+	sticky    sticking
+	secrets   string // the file with those of sticky cookies
 	router    router.Config
 	log       logging
 	inherited inherited
@@ -41,7 +44,7 @@ type tlsFiles struct{ certs, keys, authorities []string }
 // told otherwise.
 func (s *settings) flags(level string) []cli.Flag {
 	c, p := &s.router, &s.port
-	return []cli.Flag{
+	flags := []cli.Flag{
 		flag("listen", "serve HTTP at this `ADDRESS`, host:port or :port", &s.listen, ":9000", parseAddress),
 		alias("p", flag("port", "serve HTTP on this `PORT`: -p 9000 is --listen :9000", &s.number, 0, parsePort)),
 		list("tls-cert", "serve HTTPS with the certificates in this `FILE`, PEM, the server's own first (may be repeated: clients choose by name, and get the first if none is theirs; read again when it changes)",
@@ -79,17 +82,21 @@ func (s *settings) flags(level string) []cli.Flag {
 		flag("queue-limit", "let this `NUMBER` of requests wait for a worker; 0: none", &c.QueueLimit, router.DefaultQueueLimit, parseCount),
 		flag("queue-wait", "let each wait for this `DURATION`, then answer 503", &c.QueueWait, router.DefaultQueueWait, parseWait),
 		flag("balance", "choose among ready workers by this `POLICY`, where they announce none: round-robin, or least (the fewest requests against their weight)", &c.Balance, router.RoundRobin, parseBalance),
-		flag("sticky", "keep requests on one worker each by this key of theirs, where workers announce none: ip, header:NAME, cookie:NAME, query:NAME, path or path:SEGMENTS; or off", &c.Sticky, "off", parseSticky),
 		flag("slow-start", "give a worker that has just joined less than its share for this `DURATION`; 0: at once (default: 0)", &c.SlowStart, 0, parseDuration),
 		flag("max-failures", "let this `NUMBER` of a worker's answers fail in a row (reset, never begun, nonsense), then set it aside for a second and longer, if others are there; 0: any", &c.MaxFailures, router.DefaultMaxFailures, parseCount),
 		flag("forget", "keep what workers have announced for this `DURATION` after the last of them went: until then requests for it wait, and get 503; then 404", &c.Forget, router.DefaultForget, parseForget),
 		flag("drain", "let requests go on for this `DURATION` after SIGTERM", &c.Drain, router.DefaultDrain, parseDuration),
-		flag("hide-worker", "leave the Dialmux-Worker field out of responses", &c.HideWorker, false, parseBool),
+		flag("hide-worker", "leave the Dialmux-Worker and Dialmux-Router fields out of responses", &c.HideWorker, false, parseBool),
+		flag("sticky-secret", "sign the cookies of --sticky-issue with the first line of this `FILE`, and accept those signed with any of its lines, each of 16 bytes or more; the same file for all routers (default: a secret that ends with this process)",
+			&s.secrets, "", parseFile),
+		flag("compat-ringpop-headers", "say what Dialmux-Worker and Dialmux-Router do in X-Ringpop-Handled-By and X-Ringpop-Received-By, too", &c.RingpopHeaders, false, parseBool),
 		list("trusted-proxies", "believe what these clients say of theirs in Forwarded, X-Forwarded-* and X-Client-Cert-Subject, each an address or a `CIDR` (may be repeated; default: nobody's)",
 			&c.TrustedProxies, nil, parsePrefix),
 		flag("log-level", "log lines of this `LEVEL` and above: debug, info, warn, error", &s.log.level, level, parseLevel),
 		flag("log-format", "log in this `FORMAT`: text, json, or auto (text on a terminal, else json)", &s.log.format, "auto", parseFormat),
 	}
+	at := slices.IndexFunc(flags, func(f cli.Flag) bool { return f.Names()[0] == "slow-start" })
+	return slices.Insert(flags, at, s.sticky.flags("keep each client on one worker, by what this `POLICY` says of requests, where workers announce none: "+stickyPolicies+"; or off", frame.Sticky{By: "off"})...)
 }
 
 // finish settles what several flags say about one thing.
@@ -120,7 +127,19 @@ func (s *settings) finish(cmd *cli.Command) error {
 	if len(c.Upgrades) == 1 && c.Upgrades[0] == "" {
 		c.Upgrades = []string{} // none, in a router.Config
 	}
+	if err := s.stick(cmd); err != nil {
+		return err
+	}
 	return s.loadCertificates()
+}
+
+// stick settles what keeps clients on workers.
+func (s *settings) stick(cmd *cli.Command) (err error) {
+	if s.router.Sticky, err = s.sticky.policy(cmd.IsSet, dashedTwin); err != nil || s.secrets == "" {
+		return err
+	}
+	s.router.StickySecrets, err = readSecrets(s.secrets)
+	return err
 }
 
 // noLimit makes 0 what it is in a router.Port or a router.Config.
@@ -248,11 +267,6 @@ func parseOptionalBalance(s string) (string, error) {
 	}
 	b, err := parseBalance(s)
 	return string(b), err
-}
-
-func parseSticky(s string) (string, error) {
-	by, err := frame.ParseSticky(s)
-	return by.String(), err
 }
 
 func parseForget(s string) (time.Duration, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/router"
 	"github.com/dialmux/dialmux/worker"
 	"github.com/dialmux/dialmux/worker/sidecar"
@@ -17,13 +18,14 @@ import (
 // announce.
 type joining struct {
 	worker    worker.Worker
+	sticky    sticking
 	tokenFile string
 }
 
 // flags are those of every command that runs workers.
 func (j *joining) flags() []cli.Flag {
 	w := &j.worker
-	return []cli.Flag{
+	flags := []cli.Flag{
 		list("router", "dial the router at this `ENDPOINT`, tcp://host:port or ipc:///path (may be repeated)", &w.Routers, []string{worker.DefaultRouter}, parseEndpoint),
 		flag("name", "show this `NAME` to clients and operators (default: the host's and the process's number)", &w.Name, "", parseName),
 		flag("service", "say what is served here by this `NAME`, to operators, and to clients where no worker is ready", &w.Service, "", parseName),
@@ -31,24 +33,30 @@ func (j *joining) flags() []cli.Flag {
 		list("path", "serve requests whose path begins with this `PREFIX`, up to the end of a segment (may be repeated; default: /)", &w.Paths, nil, parsePath),
 		flag("weight", "get requests in proportion to this `NUMBER` (default: 1)", &w.Weight, 0, parseCount),
 		flag("balance", "let the router choose among workers of the same hosts and paths by this `POLICY`: round-robin, or least, the fewest requests against the weight (default: as the router says)", &w.Balance, "", parseOptionalBalance),
+	}
+	flags = append(flags, j.sticky.flags("have the router keep each client on one of the workers of the same hosts and paths, by what this `POLICY` says of requests: "+stickyPolicies+"; or off (default: as the router says)", frame.Sticky{})...)
+	return append(
+		flags,
 		flag("concurrency", "take this `NUMBER` of requests and upgraded connections at once", &w.Concurrency, worker.DefaultConcurrency, parseConcurrency),
 		flag("token", "show this `TOKEN` to the routers (others can read a command line: --token-file is safer)", &w.Token, "", anything),
 		flag("token-file", "take the token from the first line of this `FILE`", &j.tokenFile, "", anything),
 		flag("grace", "let requests go on for this `DURATION` after SIGTERM", &w.Grace, worker.DefaultGrace, parseDuration),
-	}
+	)
 }
 
 // finish settles what several flags say about one thing.
-func (j *joining) finish() error {
+func (j *joining) finish(cmd *cli.Command) (err error) {
 	noLimit(&j.worker.Grace)
+	if j.worker.Sticky, err = j.sticky.policy(cmd.IsSet, dashedTwin); err != nil {
+		return err
+	}
 	switch {
 	case j.tokenFile == "":
 		return nil
 	case j.worker.Token != "":
 		return both("token-file", "token")
 	}
-	token, err := readToken(j.tokenFile)
-	j.worker.Token = token
+	j.worker.Token, err = readToken(j.tokenFile)
 	return err
 }
 
@@ -101,7 +109,7 @@ func (s *workerSettings) flags() []cli.Flag {
 }
 
 // perApp are flags that say of one app what a file of --apps-dir says of its own.
-var perApp = []string{"to", "strip-prefix", "name", "service", "host", "path", "weight", "balance", "health"}
+var perApp = []string{"to", "strip-prefix", "name", "service", "host", "path", "weight", "balance", "sticky", "sticky-fallback", "sticky-bound", "sticky-wait", "sticky-issue", "health"}
 
 func (s *workerSettings) finish(cmd *cli.Command) error {
 	if s.apps == "" && s.to == "" {
@@ -117,7 +125,7 @@ func (s *workerSettings) finish(cmd *cli.Command) error {
 	if err := s.strippable(s.worker.Paths); err != nil {
 		return err
 	}
-	return s.joining.finish()
+	return s.joining.finish(cmd)
 }
 
 func parseName(s string) (string, error) {

@@ -76,7 +76,7 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	if err := s.strippable(s.worker.Paths); err != nil {
 		return err
 	}
-	if err := s.finish(); err != nil {
+	if err := s.finish(cmd); err != nil {
 		return err
 	}
 	if s.worker.Name == "" {

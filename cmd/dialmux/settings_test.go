@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/router"
 )
 
@@ -37,6 +38,10 @@ func TestFlagsAndTwins(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(" sesame service=shop \n# the rest"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secrets := filepath.Join(t.TempDir(), "secrets")
+	if err := os.WriteFile(secrets, []byte("\nsixteen bytes, 1. \n\nsixteen bytes, 2."), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	defaults := read(t)
@@ -85,7 +90,13 @@ func TestFlagsAndTwins(t *testing.T) {
 		{"queue-limit", "7", func(s *settings) { s.router.QueueLimit = 7 }},
 		{"queue-limit", "0", func(s *settings) { s.router.QueueLimit = -1 }},
 		{"queue-wait", "1m30s", func(s *settings) { s.router.QueueWait = 90 * time.Second }},
-		{"sticky", "header:X-User", func(s *settings) { s.router.Sticky = "header:x-user" }},
+		{"sticky", "header:X-User", func(s *settings) {
+			s.router.Sticky, s.sticky.by = "header:x-user", frame.Sticky{By: "header", Name: "x-user"}
+		}},
+		{"sticky-secret", secrets, func(s *settings) {
+			s.secrets, s.router.StickySecrets = secrets, []string{"sixteen bytes, 1.", "sixteen bytes, 2."}
+		}},
+		{"compat-ringpop-headers", "true", func(s *settings) { s.router.RingpopHeaders = true }},
 		{"balance", "least", func(s *settings) { s.router.Balance = router.Least }},
 		{"slow-start", "10s", func(s *settings) { s.router.SlowStart = 10 * time.Second }},
 		{"max-failures", "7", func(s *settings) { s.router.MaxFailures = 7 }},
@@ -112,6 +123,9 @@ func TestFlagsAndTwins(t *testing.T) {
 				t.Errorf("twin of --%s=%s: %+v\nwant %+v", tc.flag, tc.value, got, want)
 			}
 		})
+	}
+	for _, name := range stickyOptions {
+		tested[name] = true
 	}
 	for _, f := range new(settings).flags("info") {
 		if !tested[f.Names()[0]] {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/dialmux/dialmux/frame"
 )
 
 // readWorker is what a worker command with these arguments would work with.
@@ -49,6 +51,9 @@ func TestWorkerFlagsAndTwins(t *testing.T) {
 		{"host", "shop.example.com,*.shop.test,*", func(s *workerSettings) { s.worker.Hosts = []string{"shop.example.com", "*.shop.test", "*"} }},
 		{"path", "/api/", func(s *workerSettings) { s.worker.Paths = []string{"/api/"} }},
 		{"balance", "least", func(s *workerSettings) { s.worker.Balance = "least" }},
+		{"sticky", "header:X-User", func(s *workerSettings) {
+			s.worker.Sticky, s.sticky.by = "header:x-user", frame.Sticky{By: "header", Name: "x-user"}
+		}},
 		{"weight", "7", func(s *workerSettings) { s.worker.Weight = 7 }},
 		{"concurrency", "7", func(s *workerSettings) { s.worker.Concurrency = 7 }},
 		{"token", "sesame", func(s *workerSettings) { s.worker.Token = "sesame" }},
@@ -87,6 +92,9 @@ func TestWorkerFlagsAndTwins(t *testing.T) {
 		t.Error("--apps-dir is not heard")
 	}
 	tested["strip-prefix"], tested["apps-dir"] = true, true
+	for _, name := range stickyOptions {
+		tested[name] = true
+	}
 	for _, f := range new(workerSettings).flags() {
 		if !tested[f.Names()[0]] {
 			t.Errorf("no test of --%s", f.Names()[0])
@@ -143,7 +151,11 @@ func TestWrongAppFiles(t *testing.T) {
 		`{"to": "http://a", "path": "api"}`:                             `want a prefix that begins with /`,
 		`{"to": "http://a", "strip-prefix": true}`:                      `give the prefix there`,
 		`{"to": "http://a", "name": "a b"}`:                             `want 1 to 128 letters`,
-		`{"lb": false}`:                                                 `there is no key "lb"`,
+		`{"to": "http://a", "sticky": "header"}`:                        `"sticky": invalid value "header": want a name behind the colon`,
+		`{"to": "http://a", "sticky-bound": 2}`:                         `"sticky-bound" is there, but no "sticky"; say there what the key is, such as ip or cookie:NAME`,
+		`{"to": "http://a", "sticky": "ip", "sticky-issue": true}`:      `"sticky-issue" is there, but no cookie in "sticky"; say cookie:NAME there`,
+		`{"to": "http://a", "sticky": "ip", "sticky-wait": "2h"}`:       `"sticky-wait": invalid value "2h": want at most 1h0m0s`,
+		`{"lb": false}`: `there is no key "lb"`,
 	} {
 		_, err := parseApp([]byte(text), forwarding{})
 		if err == nil || !strings.Contains(err.Error(), want) {
