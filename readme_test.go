@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -33,7 +34,8 @@ func TestREADME(t *testing.T) {
 		if commands[0].background() {
 			script += "stop\n"
 		}
-		waiting := 0
+		workers := 0
+		var routers []string // where their admin ports are
 		for _, c := range commands {
 			switch {
 			case c.run == "make demo":
@@ -41,7 +43,15 @@ func TestREADME(t *testing.T) {
 				want = append(want, "Hello from Python")
 			case c.background():
 				script += fmt.Sprintf("start bash -c %s\n", quoted(strings.TrimSuffix(c.run, "&")))
-				waiting++
+				if strings.HasPrefix(c.run, "bin/dialmux router ") {
+					routers = append(routers, c.flag("--admin", "127.0.0.1:9901"))
+				} else {
+					n, err := strconv.Atoi(c.flag("-n", "1"))
+					if err != nil {
+						t.Fatalf("%s: %v", c.run, err)
+					}
+					workers += n
+				}
 			case c.prints != nil:
 				script += c.run + "\n"
 				want = append(want, c.prints...)
@@ -49,8 +59,8 @@ func TestREADME(t *testing.T) {
 				script += fmt.Sprintf("{ %s; } >/dev/null\n", c.run)
 			}
 		}
-		if waiting > 0 {
-			script += fmt.Sprintf("await %d\n", waiting-1) // one of them is the router
+		for _, admin := range routers {
+			script += fmt.Sprintf("await %d %s\n", workers, admin)
 		}
 	}
 	shell := filepath.Join(dir, "readme.sh")
@@ -95,10 +105,10 @@ start() { setsid "$@" >&2 & jobs+=($!); }
 stop_last() { kill -TERM -- -"${jobs[-1]}"; wait "${jobs[-1]}" || true; unset 'jobs[-1]'; }
 stop() { while (( ${#jobs[@]} )); do stop_last; done; }
 trap stop EXIT
-# await N: until N workers are ready, or nothing can come of it any more
+# await N [ADMIN]: until N workers are ready, or nothing can come of it any more
 await() {
 	for (( i = 0; i < 600; i++ )); do
-		n=$(curl -s http://127.0.0.1:9901/workers | grep -c '"state": "ready"') || true
+		n=$(curl -s "http://${2:-127.0.0.1:9901}/workers" | grep -c '"state": "ready"') || true
 		if [[ $n == "$1" ]]; then return; fi
 		sleep 0.1
 	done
@@ -114,6 +124,15 @@ type consoleCommand struct {
 
 func (c consoleCommand) background() bool {
 	return c.run == "make demo" || strings.HasSuffix(c.run, "&")
+}
+
+// flag is what a flag of the command says.
+func (c consoleCommand) flag(name, otherwise string) string {
+	words := strings.Fields(c.run)
+	if i := slices.Index(words, name); i >= 0 && i+1 < len(words) {
+		return words[i+1]
+	}
+	return otherwise
 }
 
 func parseConsole(block string) (commands []consoleCommand) {
