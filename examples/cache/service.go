@@ -20,18 +20,18 @@ import (
 // service is a router, and the workers that dial it.
 type service struct {
 	options
-	policy string
+	policy string // that workers announce
 	url    string
 
 	router  *router.Router
-	clients *router.Clients
-	web     net.Listener
-	dialled net.Listener
+	front   *router.Clients
+	web     net.Listener // where clients come in
+	dialled net.Listener // where workers dial in
 	stop    context.CancelFunc
 	running errgroup.Group
 
-	joined  int
-	workers map[string]process
+	joined    int
+	processes map[string]process // by the worker's name
 }
 
 // process is a worker's.
@@ -57,12 +57,12 @@ func open(o options, policy string) (*service, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &service{
 		options: o, policy: policy, url: "http://" + web.Addr().String(),
-		router: r, clients: r.Clients(router.Port{}), web: web, dialled: dialled, stop: stop,
-		workers: map[string]process{},
+		router: r, front: r.Clients(router.Port{}), web: web, dialled: dialled, stop: stop,
+		processes: map[string]process{},
 	}
 	s.running.Go(func() error { return r.Run(ctx) })
 	s.running.Go(func() error {
-		if err := s.clients.Serve(web); !errors.Is(err, net.ErrClosed) {
+		if err := s.front.Serve(web); !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		return nil
@@ -72,14 +72,14 @@ func open(o options, policy string) (*service, error) {
 
 // close ends all that there is, workers first.
 func (s *service) close() (err error) {
-	for name := range s.workers {
+	for name := range s.processes {
 		err = errors.Join(err, s.leave(name))
 	}
 	s.stop()
 	err = errors.Join(err, s.web.Close(), s.running.Wait())
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
-	s.clients.Shutdown(now, 0)
+	s.front.Shutdown(now, 0)
 	return err
 }
 
@@ -102,14 +102,14 @@ func (s *service) join(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	s.running.Go(func() error { ended <- cmd.Wait(); return nil })
-	s.workers[name] = process{cmd.Process, stdin, ended}
+	s.processes[name] = process{cmd.Process, stdin, ended}
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
 	for !s.has(name) {
 		select {
 		case <-look.C:
 		case err := <-ended:
-			delete(s.workers, name)
+			delete(s.processes, name)
 			return fmt.Errorf("%s ended: %w", name, cmp.Or(err, io.EOF))
 		case <-ctx.Done():
 			return ctx.Err()
@@ -129,8 +129,8 @@ func (s *service) has(name string) bool {
 
 // leave has a worker drain, and waits for its end.
 func (s *service) leave(name string) error {
-	p := s.workers[name]
-	delete(s.workers, name)
+	p := s.processes[name]
+	delete(s.processes, name)
 	_ = p.stdin.Close()
 	if err := <-p.ended; err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -140,8 +140,8 @@ func (s *service) leave(name string) error {
 
 // kill ends a worker amid what it does (kill -9).
 func (s *service) kill(name string) error {
-	p := s.workers[name]
-	delete(s.workers, name)
+	p := s.processes[name]
+	delete(s.processes, name)
 	if err := p.Kill(); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
