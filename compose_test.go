@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// TestCompose is make up, more workers, one that is killed, one whose network is cut and comes back, and make down, while clients ask for
+// TestCompose is what README tells a reader to do with docker, from make up to make down, and in between more workers, one that is killed, one whose network is cut and comes back, while clients ask for
 // what workers and the app behind the sidecar answer. No request fails.
 func TestCompose(t *testing.T) {
-	needsDocker(t, "docker-compose.yml")
+	needsDocker(t, "what README does with docker, and docker-compose.yml,")
 	c := composeUp(t)
 	l := c.load(4)
 	l.await("three workers and the app answer", func() bool { return l.seen() == 3 && l.app.Load() > 50 })
@@ -51,15 +51,30 @@ type composed struct {
 	address string // where clients come in: a free port, on loopback
 }
 
-// composeUp is make up, as a project of the test's own. It is taken down when the test ends, even by a panic.
+// composeUp is README's block that begins with make up, as a project of the test's own. The last of it, make down, comes when the test ends, even
+// by a panic.
 func composeUp(t *testing.T) *composed {
 	t.Helper()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []consoleCommand
+	for _, block := range codeBlocks(string(readme), "console") {
+		if strings.HasPrefix(block, "$ make up\n") {
+			commands = parseConsole(block)
+		}
+	}
+	last := len(commands) - 1
+	if last < 3 || commands[last].run != "make down" {
+		t.Fatalf("README's block for docker is %q", commands)
+	}
 	c := &composed{t: t, program: []string{"docker", "compose"}}
 	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
 		c.program = []string{"docker-compose"}
 	}
 	if _, err := exec.LookPath(c.program[0]); err != nil {
-		t.Skipf("there is neither docker compose nor docker-compose, so docker-compose.yml is not tried: %v", err)
+		t.Skipf("there is neither docker compose nor docker-compose, so what README does with them, and docker-compose.yml, is not tried: %v", err)
 	}
 	c.env = append(os.Environ(), fmt.Sprint("COMPOSE_PROJECT_NAME=dialmux-test-", os.Getpid()), "DIALMUX_PORT=0", "DIALMUX_TOKEN="+rand.Text())
 
@@ -68,7 +83,7 @@ func composeUp(t *testing.T) *composed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	down := exec.Command("bash", "-c", "cat >/dev/null; exec make down")
+	down := exec.Command("bash", "-c", "cat >/dev/null; exec "+commands[last].run)
 	down.Env, down.Stdout, down.Stderr, down.SysProcAttr = c.env, log, log, &syscall.SysProcAttr{Setsid: true}
 	alive, err := down.StdinPipe()
 	if err != nil {
@@ -90,12 +105,19 @@ func composeUp(t *testing.T) *composed {
 		_ = log.Close()
 	})
 
-	up := exec.CommandContext(t.Context(), "make", "up")
+	up := exec.CommandContext(t.Context(), "bash", "-c", commands[0].run)
 	up.Env = c.env
 	if printed, err := up.CombinedOutput(); err != nil {
 		t.Fatalf("make up: %v\n%s", err, printed)
 	} else if c.address = strings.TrimSpace(c.compose("port", "router", "9000")); !strings.Contains(string(printed), "curl http://"+c.address+"/\n") {
 		t.Errorf("make up does not end with what to try:\n%s", printed)
+	}
+	for _, command := range commands[1:last] {
+		ask := exec.CommandContext(t.Context(), "bash", "-c", strings.ReplaceAll(command.run, "127.0.0.1:9000", c.address))
+		printed, err := ask.Output()
+		if want := strings.Join(command.prints, "\n"); err != nil || !strings.HasPrefix(string(printed), "Hello from ") || want != "" && want+"\n" != string(printed) {
+			t.Errorf("%s: %v, printed %q, and README says %q", command.run, err, printed, want)
+		}
 	}
 	return c
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // TestREADME does what the README tells a reader to do: it runs each console block in order, in one shell and in a network
-// namespace of its own, where the default ports are free, and compares what the commands print.
+// namespace of its own, where the default ports are free, and compares what the commands print. The one that wants docker is TestCompose's.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -27,15 +27,18 @@ func TestREADME(t *testing.T) {
 	python := filepath.Join(dir, "worker.py")
 	write(t, python, codeBlocks(string(readme), "python")[0])
 
-	script := prelude
+	script, workers := prelude, 0
+	var routers []string // their admin ports
 	var want []string
 	for _, block := range blocks {
 		commands := parseConsole(block)
-		if commands[0].background() {
-			script += "stop\n"
+		if commands[0].run == "make up" {
+			continue
 		}
-		workers := 0
-		var routers []string // where their admin ports are
+		if commands[0].startsRouter() {
+			script += "stop\n"
+			routers, workers = nil, 0
+		}
 		for _, c := range commands {
 			switch {
 			case c.run == "make demo":
@@ -43,9 +46,9 @@ func TestREADME(t *testing.T) {
 				want = append(want, "Hello from Python")
 			case c.background():
 				script += fmt.Sprintf("start bash -c %s\n", quoted(strings.TrimSuffix(c.run, "&")))
-				if strings.HasPrefix(c.run, "bin/dialmux router ") {
+				if c.startsRouter() {
 					routers = append(routers, c.flag("--admin", "127.0.0.1:9901"))
-				} else {
+				} else if startsWorker.MatchString(c.run) {
 					n, err := strconv.Atoi(c.flag("-n", "1"))
 					if err != nil {
 						t.Fatalf("%s: %v", c.run, err)
@@ -59,8 +62,10 @@ func TestREADME(t *testing.T) {
 				script += fmt.Sprintf("{ %s; } >/dev/null\n", c.run)
 			}
 		}
-		for _, admin := range routers {
-			script += fmt.Sprintf("await %d %s\n", workers, admin)
+		if commands[0].background() && commands[0].run != "make demo" {
+			for _, admin := range routers {
+				script += fmt.Sprintf("await %d %s\n", workers, admin)
+			}
 		}
 	}
 	shell := filepath.Join(dir, "readme.sh")
@@ -117,6 +122,9 @@ await() {
 }
 `
 
+// startsWorker tells it from a router, and from an app that is to become one.
+var startsWorker = regexp.MustCompile(`\bworker|\bdialmux run\b`)
+
 type consoleCommand struct {
 	run    string
 	prints []string
@@ -124,6 +132,10 @@ type consoleCommand struct {
 
 func (c consoleCommand) background() bool {
 	return c.run == "make demo" || strings.HasSuffix(c.run, "&")
+}
+
+func (c consoleCommand) startsRouter() bool {
+	return c.run == "make demo" || c.background() && strings.HasPrefix(c.run, "bin/dialmux router")
 }
 
 // flag is what a flag of the command says.

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -46,6 +47,31 @@ func TestMinusLog2(t *testing.T) {
 		}
 		if exact *= 1 << 57; math.Abs(float64(got)-exact) > exact/1000+1 {
 			t.Fatalf("%#x: %d, want %.0f", u, got, exact)
+		}
+	})
+}
+
+// The short cuts of ranked leave what sorting all would, ties too: of equals
+// the earlier name is nearer.
+func TestRankedIsTheHeadOfAllSorted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var sites []Site
+		for range rapid.IntRange(0, 30).Draw(t, "sites") {
+			site := Site{rapid.Uint64().Draw(t, "seed"), rapid.Uint64Range(1, MaxWeight).Draw(t, "weight")}
+			if len(sites) > 0 && rapid.Bool().Draw(t, "twin") {
+				site = rapid.SampledFrom(sites).Draw(t, "of")
+			}
+			sites = append(sites, site)
+		}
+		key := rapid.Uint64().Draw(t, "key")
+		all := make([]near, len(sites))
+		for i, s := range sites {
+			all[i] = near{Distance(s.Seed, key, s.Weight), uint32(i)}
+		}
+		slices.SortFunc(all, near.compare)
+		n := rapid.IntRange(0, len(sites)).Draw(t, "n")
+		if got := ranked(sites, key, make([]near, 0, n)); !slices.Equal(got, all[:n]) {
+			t.Fatalf("%v, want %v", got, all[:n])
 		}
 	})
 }

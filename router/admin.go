@@ -65,6 +65,8 @@ type StreamTable struct {
 //	GET /workers   the connections on the worker port, oldest first: []WorkerStatus
 //	GET /streams   requests that wait or run: StreamTable
 //	GET /services  what workers have announced, by name: []ServiceStatus
+//	GET /owner     to whom requests with a key go; service=&host=&path=&key=: OwnerStatus
+//	GET /ring      who shares the keys of a route; service=&host=&path=: RingStatus
 //	GET /runtime   what the process is made of, after two collections: RuntimeStatus
 func (r *Router) Admin() http.Handler {
 	mux := http.NewServeMux()
@@ -91,6 +93,8 @@ func (r *Router) Admin() http.Handler {
 	mux.HandleFunc("GET /services", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, r.Services())
 	})
+	mux.HandleFunc("GET /owner", r.serveOwner)
+	mux.HandleFunc("GET /ring", r.serveRing)
 	mux.HandleFunc("GET /runtime", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, readRuntime())
 	})
@@ -100,10 +104,14 @@ func (r *Router) Admin() http.Handler {
 const cancelled = "cancelled"
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	writeText(w, status, text, err)
+}
+
+func writeText(w http.ResponseWriter, status int, text []byte, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil { // of values of ours there is none
 		panic(err)
 	}

@@ -17,7 +17,8 @@ type ServiceStatus struct {
 type RouteStatus struct {
 	Host    string `json:"host,omitempty"` // empty: any
 	Path    string `json:"path"`
-	Workers int    `json:"workers"` // that announce it
+	Workers int    `json:"workers"`          // that announce it
+	Sticky  string `json:"sticky,omitempty"` // how each client is kept on one of them; empty: not at all
 }
 
 // Services lists what workers have announced, by name.
@@ -33,7 +34,11 @@ func (r *Router) Services() []ServiceStatus {
 			for _, n := range at.seats {
 				workers += n
 			}
-			st.Routes = append(st.Routes, RouteStatus{Host: at.host, Path: cmp.Or(at.path, "/"), Workers: workers})
+			one := RouteStatus{Host: at.host, Path: cmp.Or(at.path, "/"), Workers: workers}
+			if at.sticky != nil {
+				one.Sticky = at.sticky.text
+			}
+			st.Routes = append(st.Routes, one)
 		}
 		slices.SortFunc(st.Routes, func(a, b RouteStatus) int {
 			return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path))

@@ -213,12 +213,7 @@ func (q *pool) dismiss(s *stream) {
 // stick has r keep requests as a worker wants, or else the router.
 func (q *pool) stick(r *route, announced string) {
 	r.announced = cmp.Or(announced, r.announced)
-	by := newPolicy(cmp.Or(r.announced, q.sticky))
-	if by.String() == r.sticky.String() {
-		return
+	if by := newPolicy(cmp.Or(r.announced, q.sticky)); by.String() != r.sticky.String() {
+		r.sticky = by // those who wait look anew when who announced it is enlisted
 	}
-	r.sticky = by
-	var all []*stream
-	r.each(func(s *stream) { all = append(all, s) })
-	q.settle(all)
 }

@@ -74,7 +74,7 @@ func (s *settings) flags(level string) []cli.Flag {
 			&c.Workers, []string{router.DefaultWorkers}, parseEndpoint),
 		flag("max-workers", "let the worker port have this `NUMBER` of connections; 0: any", &c.MaxWorkers, router.DefaultMaxWorkers, parseCount),
 		flag("max-workers-per-address", "let this `NUMBER` of them come from one address, an IPv6 /64 counting as one; 0: any (default: 0)", &c.MaxWorkersPerAddress, 0, parseCount),
-		flag("admin", "serve /healthz, /readyz, /workers, /streams, /services and /runtime at this `ADDRESS`; empty: nowhere", &s.admin, "127.0.0.1:9901", parseAdmin),
+		flag("admin", "serve /healthz, /readyz, /workers, /streams, /services, /owner, /ring and /runtime at this `ADDRESS`; empty: nowhere", &s.admin, "127.0.0.1:9901", parseAdmin),
 		flag("insecure-admin", "open the admin port beyond loopback: who reaches it can read the names of workers and the paths that are asked for", &s.insecure, false, parseBool),
 		flag("token", "let only workers join that show this `TOKEN` (others can read a command line: --token-file is safer)", &c.Token, "", anything),
 		flag("token-file", "take tokens from this `FILE`: for each line one, and perhaps what workers that show it may announce, as in TOKEN service=shop host=*.shop.test path=/api/ (read again when it changes)", &s.tokenFile, "", anything),

@@ -21,11 +21,11 @@ func main() {
 	root := command()
 	root.ErrWriter = stderr
 	err := root.Run(ctx, os.Args)
-	stop()
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "dialmux:", err) // after what is logged
 	}
 	stderr.close()
+	stop()
 	if err != nil {
 		os.Exit(1)
 	}
@@ -40,7 +40,7 @@ func command() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "version", Usage: "print the version, and end", Local: true, HideDefault: true, Destination: &version},
 		},
-		Commands:                        []*cli.Command{routerCommand(), workerCommand(), runCommand(), statusCommand(), demoCommand(), conformCommand(), versionCommand()},
+		Commands:                        []*cli.Command{routerCommand(), workerCommand(), runCommand(), statusCommand(), ownerCommand(), ringCommand(), demoCommand(), conformCommand(), versionCommand()},
 		EnableShellCompletion:           true,
 		ConfigureShellCompletionCommand: ownBash,
 		HideVersion:                     true, // ours prints the line that `dialmux version` does

@@ -35,8 +35,9 @@ it is announced to the routers. When it dies it is started again, at first after
 SIGTERM and SIGINT: no new requests, running ones may go on for --grace, then
 COMMAND gets SIGTERM, and what is left of it SIGKILL after --kill-after; exit
 code 0. A second one kills at once. SIGHUP: each of the -n is replaced, one after
-the other, the new one announced before the old one drains. SIGUSR1, SIGUSR2 and
-SIGWINCH are handed on.`,
+the other, the new one announced before the old one drains. If a new one fails,
+or is not announced within --replace-timeout, the old ones stay; another SIGHUP
+begins anew. SIGUSR1, SIGUSR2 and SIGWINCH are handed on.`,
 		Flags:        s.flags(),
 		StopOnNthArg: &one, // what follows COMMAND is its own
 		OnUsageError: usageError,
@@ -48,17 +49,24 @@ SIGWINCH are handed on.`,
 type runSettings struct {
 	joining
 	forwarding
-	n         int
-	killAfter time.Duration
-	log       logging
+	n             int
+	killAfter     time.Duration
+	replaceWithin time.Duration
+	log           logging
+	h2c           bool
 }
 
-const defaultKillAfter = 10 * time.Second
+const (
+	defaultKillAfter      = 10 * time.Second
+	defaultReplaceTimeout = time.Minute
+)
 
 func (s *runSettings) flags() []cli.Flag {
 	flags := []cli.Flag{
 		alias("n", flag("instances", "run this `NUMBER` of it, each on a port of its own; their workers' names end in -1, -2 and so on", &s.n, 1, parseInstances)),
 		flag("kill-after", "kill what has not ended this `DURATION` after it was asked to", &s.killAfter, defaultKillAfter, parseDuration),
+		flag("replace-timeout", "on SIGHUP, give up a new instance that is not announced within this `DURATION`, and keep those that run", &s.replaceWithin, defaultReplaceTimeout, parseAbove0),
+		flag("h2c", "speak HTTP/2 without TLS to it, as a gRPC server wants", &s.h2c, false, parseBool),
 		flag("strip-prefix", "take the --path that matches off before the app sees it, and tell it by X-Forwarded-Prefix", &s.strip, false, parseBool),
 	}
 	flags = append(append(flags, s.joining.flags()...), s.healthFlags()...)
@@ -84,7 +92,7 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	}
 	log := s.log.logger(cmd.Root().ErrWriter)
 	g, err := supervise.New(supervise.Config{
-		Name: s.worker.Name, N: s.n, Args: args, Env: environment(), KillAfter: s.killAfter,
+		Name: s.worker.Name, N: s.n, Args: args, Env: environment(), KillAfter: s.killAfter, ReplaceWithin: s.replaceWithin,
 		Stdout: cmd.Root().Writer, Stderr: os.Stderr, Logger: log, Answers: s.answers,
 		Serve: func(ctx context.Context, name, address string, announced func()) error {
 			return s.serve(ctx, log.With("worker", name), name, address, announced)
@@ -93,50 +101,44 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	return supervised(ctx, g, log)
+	return s.supervise(ctx, g, log)
 }
 
-// supervised runs g, and does with it what signals say.
-func supervised(ctx context.Context, g *supervise.Group, log *slog.Logger) error {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, append(handedOn(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)...)
+// supervise runs g, and does with it what signals say.
+func (s *runSettings) supervise(ctx context.Context, g *supervise.Group, log *slog.Logger) error {
+	signals, second := make(chan os.Signal, 16), make(chan os.Signal, 1)
+	signal.Notify(signals, append(handedOn(), syscall.SIGHUP)...)
 	defer signal.Stop(signals)
-	first := ctx.Done() // that of a signal from before Notify
-	ctx, drain := context.WithCancel(context.WithoutCancel(ctx))
-	defer drain()
+	defer signal.Stop(second)
+	defer sayDrain(ctx, log, s.worker.Grace, func() { signal.Notify(second, os.Interrupt, syscall.SIGTERM) })()
 	ended := make(chan error, 1)
 	var running sync.WaitGroup
 	running.Go(func() { ended <- g.Run(ctx) })
-	for asked := 0; ; {
+	for {
 		select {
 		case err := <-ended:
 			running.Wait()
 			return err
-		case <-first:
-			first = nil
-			drain()
+		case <-second:
+			g.Kill()
+			// Requests that ran may go on for a while: the end of this process is theirs.
+			return errors.New("a second signal came before all was done: what still ran was killed")
 		case sig := <-signals:
-			switch {
-			case sig == syscall.SIGHUP:
+			if sig == syscall.SIGHUP {
 				g.Roll()
-			case sig != os.Interrupt && sig != syscall.SIGTERM:
+			} else {
 				g.Signal(sig)
-			case asked == 0:
-				asked++
-				log.Info("draining; a second signal kills what runs", "signal", sig.String())
-				drain()
-			default:
-				g.Kill()
-				// Requests that ran may go on for a while: the end of this process is theirs.
-				return errors.New("a second signal came before all was done: what still ran was killed")
 			}
 		}
 	}
 }
 
 // at is the forwarding to an instance.
-func (f forwarding) at(address string) *forwarding {
-	f.to = "http://" + address
+func (s *runSettings) at(address string) *forwarding {
+	f := s.forwarding
+	if f.to = "http://" + address; s.h2c {
+		f.to = "h2c://" + address
+	}
 	return &f
 }
 

@@ -18,6 +18,8 @@ func TestRunAndStatusFlagsAndTwins(t *testing.T) {
 	}{
 		"instances":       {"7", func(s *runSettings) bool { return s.n == 7 }},
 		"kill-after":      {"7s", func(s *runSettings) bool { return s.killAfter == 7*time.Second }},
+		"replace-timeout": {"7s", func(s *runSettings) bool { return s.replaceWithin == 7*time.Second }},
+		"h2c":             {"true", func(s *runSettings) bool { return s.h2c && s.at("h:1").to == "h2c://h:1" }},
 		"strip-prefix":    {"true", func(s *runSettings) bool { return s.strip }},
 		"router":          {"tcp://127.0.0.1:1,ipc:///x", func(s *runSettings) bool { return fmt.Sprint(s.worker.Routers) == "[tcp://127.0.0.1:1 ipc:///x]" }},
 		"name":            {"web", func(s *runSettings) bool { return s.worker.Name == "web" }},
@@ -55,6 +57,17 @@ func TestRunAndStatusFlagsAndTwins(t *testing.T) {
 	for flag, value := range map[string]string{"admin": "10.0.0.1:9", "watch": "true", "json": "true"} {
 		var s statusView
 		checkTwin(t, flag, value, s.flags, func() bool { return s == statusView{admin: "10.0.0.1:9"} || s.watch != s.json })
+	}
+}
+
+// Each flag of owner and ring does too.
+func TestOwnerAndRingFlagsAndTwins(t *testing.T) {
+	for flag, value := range map[string]string{"admin": "10.0.0.1:9", "service": "v", "host": "v", "path": "v", "json": "true"} {
+		var s routeView
+		checkTwin(t, flag, value, s.flags, func() bool {
+			said := map[string]bool{"admin": s.admin == value, "service": s.service == value, "host": s.host == value, "path": s.path == value, "json": s.json}
+			return said[flag]
+		})
 	}
 }
 

@@ -134,7 +134,7 @@ func TestRunDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.signal(syscall.SIGTERM)
-	p.awaitLine(`"msg":"draining; a second signal kills what runs"`)
+	p.awaitLine(`"msg":"draining"`)
 	eventually(t, "the worker drains", func() bool {
 		var all []struct{ State string }
 		r.ask("/workers", &all)
@@ -172,7 +172,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 				r.t.Fatal(err)
 			}
 			p.signal(syscall.SIGINT)
-			p.awaitLine(`"msg":"draining; a second signal kills what runs"`)
+			p.awaitLine(`"msg":"still draining; a second signal ends it at once"`)
 			p.signal(syscall.SIGINT)
 			if st := p.status(); st.ExitStatus() != 1 {
 				r.t.Errorf("it ended with %v", st)
@@ -327,6 +327,35 @@ func TestRunReplacesOnSIGHUP(t *testing.T) {
 	p.stop()
 	checkGone(t, next...)
 	t.Logf("%d served", l.served.Load())
+}
+
+// What hangs on SIGHUP takes nothing away: the old ones go on, and are watched as ever.
+func TestRunGivesUpWhatHangsOnSIGHUP(t *testing.T) {
+	r := startRouter(t)
+	hangs := t.TempDir() + "/hangs"
+	p := r.run("-n", "2", "--name", "web", "--replace-timeout", "200ms", "--", "/bin/sh", "-c", `[ -e "$0" ] && exec sleep 1000; exec testapp $PORT`, hangs)
+	pids := r.pids(2)
+	if err := os.WriteFile(hangs, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 2 {
+		p.signal(syscall.SIGHUP)
+		p.awaitLine(`(?s:("msg":"instances are not replaced any further, those that run go on","reason":"a new instance was not announced within 200ms","worker":"web-1","replaced":0,"instances":2.*){` + strconv.Itoa(round+1) + `})`)
+		if now := r.pids(2); !slices.Equal(now, pids) {
+			t.Errorf("%v run, before it was %v", now, pids)
+		}
+	}
+	if err := os.Remove(hangs); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pids[0], unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitLine(`"msg":"ended by itself, and is started again"`)
+	if now := r.pids(2); slices.Contains(now, pids[0]) || !slices.ContainsFunc(pids, func(pid int) bool { return slices.Contains(now, pid) }) {
+		t.Errorf("%v run, before it was %v, of which the first was killed", now, pids)
+	}
+	p.stop()
 }
 
 // What cannot start takes nothing away: what runs goes on.

@@ -83,6 +83,7 @@ func TestSecondSignalEndsAtOnceOverEachFront(t *testing.T) {
 		begin(t, client(), url+"/hang")
 		r.signal(syscall.SIGTERM)
 		eventually(t, "it drains", func() bool { return r.ask("/readyz", nil) == http.StatusServiceUnavailable })
+		r.awaitLine(`"msg":"still draining; a second signal ends it at once"`)
 		r.signal(syscall.SIGTERM)
 		if st := r.status(); !st.Signaled() || st.Signal() != syscall.SIGTERM {
 			t.Errorf("it ended with %v, want by signal", st)

@@ -7,11 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -196,13 +193,12 @@ func (v *service) run(ctx context.Context) error {
 		v.closeAdmin()
 		return err
 	})
+	defer sayDrain(ctx, v.log, v.drain, endAtOnce)()
 	v.notify("READY=1\nSTATUS=serving clients at " + v.public.Addr().String())
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
 			v.notify("STOPPING=1\nSTATUS=draining, at most " + v.drain.String())
-			signal.Reset(os.Interrupt, syscall.SIGTERM) // another one does what it does to any program
-			v.log.Info("draining; a second signal ends it at once", "at_most", v.drain.String())
 		case <-failed.Done():
 		}
 		v.router.Drain()

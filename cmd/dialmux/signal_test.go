@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // It works when 10, first half.
@@ -94,9 +95,56 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 			}
 			r.signal(s)
 			eventually(t, "it drains", func() bool { return r.ask("/readyz", nil) == http.StatusServiceUnavailable })
+			r.awaitLine(`"msg":"still draining; a second signal ends it at once"`)
 			r.signal(s)
 			if st := r.status(); !st.Signaled() || st.Signal() != s {
 				t.Errorf("it ended with %v, want by signal", st)
+			}
+		})
+	}
+}
+
+// timeout(1) signals the process that it started, and then the group of both: that is asking once, whatever runs.
+func TestASignalAndItsEchoAreOne(t *testing.T) {
+	for name, begin := range map[string]func(*runningRouter) (asked, answers *program){
+		"router": func(r *runningRouter) (asked, answers *program) { return r.program, r.worker("worker-1") },
+		"worker": func(r *runningRouter) (asked, answers *program) {
+			port := freePort(r.t)
+			app := start(r.t, "testapp", port)
+			return r.sidecar("--to", "http://127.0.0.1:"+port), app
+		},
+		"run": func(r *runningRouter) (asked, answers *program) {
+			p := r.run("--", "testapp", "$PORT")
+			return p, p
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for echoed := false; !echoed; {
+				r := startRouter(t)
+				asked, answers := begin(r)
+				r.awaitReady(1)
+				c := mustDial(t, r.web)
+				if err := c.send("GET /hold", ""); err != nil {
+					t.Fatal(err)
+				}
+				resp, err := c.head()
+				if err != nil {
+					t.Fatal(err)
+				}
+				first := time.Now()
+				asked.signal(syscall.SIGTERM)
+				asked.awaitLine(`"msg":"draining`) // else the kernel may make one of them
+				asked.signal(syscall.SIGTERM)
+				if echoed = time.Since(first) < 50*time.Millisecond; !echoed {
+					continue // the machine is slow, and that is none
+				}
+				answers.signal(syscall.SIGUSR1)
+				if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "begun\nended\n" {
+					t.Errorf("the answer that ran: %q %v", body, err)
+				}
+				if st := asked.status(); st.ExitStatus() != 0 {
+					t.Errorf("it ended with %v", st)
+				}
 			}
 		})
 	}

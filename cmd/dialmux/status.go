@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -139,51 +136,15 @@ func (s *statusView) look(ctx context.Context, transport http.RoundTripper) (str
 	}
 	var now standing
 	if err := json.Unmarshal(whole, &now); err != nil {
-		return "", s.stranger(err.Error())
+		return "", stranger(s.admin, err.Error())
 	}
 	return now.table(), nil
 }
 
-// maxStatus is far above what a router with all of its workers and streams says.
-const maxStatus = 64 << 20
-
 func (s *statusView) get(ctx context.Context, transport http.RoundTripper, path string) (json.RawMessage, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	address := s.admin
-	if host, port, _ := net.SplitHostPort(address); host == "" { // parseAddress has seen it
-		address = net.JoinHostPort("127.0.0.1", port)
+	status, body, err := askAdmin(ctx, transport, s.admin, path)
+	if err == nil && status != http.StatusOK && (status != http.StatusServiceUnavailable || path != "/readyz") {
+		err = stranger(s.admin, fmt.Sprintf("GET %s: %d", path, status))
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, http.NoBody)
-	if err != nil {
-		return nil, fmt.Errorf("--admin: %w", err)
-	}
-	req.Host = "localhost" // what guard wants to hear, by whichever name the operator knows the machine
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = errors.New("no answer within 5s")
-		}
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		return nil, fmt.Errorf("no router at %s: %w; start `dialmux router`, or say by --admin (%s) where its admin port is", s.admin, err, twin("admin"))
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
-	switch {
-	case err != nil:
-		return nil, s.stranger(fmt.Sprintf("GET %s: %v", path, err))
-	case resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusServiceUnavailable || path != "/readyz"):
-		return nil, s.stranger(fmt.Sprintf("GET %s: %s", path, terminal.Printable(resp.Status)))
-	case !json.Valid(body):
-		return nil, s.stranger(fmt.Sprintf("GET %s: no JSON", path))
-	}
-	return body, nil
-}
-
-func (s *statusView) stranger(why string) error {
-	return fmt.Errorf("what answers at %s is no admin port of a router of this version (%s); say by --admin (%s) where that is",
-		s.admin, strings.TrimSpace(why), twin("admin"))
+	return body, err
 }

@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v3"
 
@@ -32,10 +29,7 @@ may be sent again. SIGTERM and SIGINT end it gently: requests may go on for
 				return err
 			}
 			log := s.log.logger(cmd.Root().ErrWriter)
-			defer context.AfterFunc(ctx, func() {
-				signal.Reset(os.Interrupt, syscall.SIGTERM) // another one does what it does to any program
-				log.Info("draining; a second signal ends it at once", "at_most", max(s.worker.Grace, 0).String())
-			})()
+			defer sayDrain(ctx, log, s.worker.Grace, endAtOnce)()
 			if s.apps != "" {
 				return s.serveApps(ctx, log)
 			}

@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -44,7 +45,7 @@ func (s *slot) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case done := <-s.rolls:
-			done <- s.replace(ctx)
+			done <- s.replace(ctx, s.current)
 		case <-s.current.exited:
 			if ctx.Err() != nil {
 				return nil
@@ -52,10 +53,15 @@ func (s *slot) run(ctx context.Context) error {
 			if err := s.fatal(s.current); err != nil {
 				return err
 			}
-			if !s.rest(ctx) {
+			done, on := s.rest(ctx)
+			switch {
+			case !on:
 				return nil
+			case done != nil:
+				done <- s.replace(ctx, nil)
+			default:
+				s.current = s.launch(ctx)
 			}
-			s.current = s.launch(ctx)
 		}
 	}
 }
@@ -69,8 +75,8 @@ func (s *slot) fatal(in *instance) error {
 	return nil
 }
 
-// rest waits before the next start, longer each time, and returns whether there is to be one. A roll cuts it short.
-func (s *slot) rest(ctx context.Context) bool {
+// rest waits before the next start, longer each time, and returns whether there is to be one. A roll cuts it short, and is returned.
+func (s *slot) rest(ctx context.Context) (done chan rolled, on bool) {
 	if s.current.upFor() >= steady {
 		s.pause = 0
 	}
@@ -81,37 +87,59 @@ func (s *slot) rest(ctx context.Context) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case done := <-s.rolls:
-		done <- rolled{} // what is started now is new
+	case done = <-s.rolls:
 	case <-ctx.Done():
-		return false
+		return nil, false
 	}
-	return true
+	return done, true
 }
 
-// replace starts another instance, and when that is announced asks the current one to go. If that does not come to pass the current one
-// stays, unless it is not announced either.
-func (s *slot) replace(ctx context.Context) rolled {
-	if !s.current.isUp() {
-		return s.swap(s.launch(ctx))
-	}
+// replace starts another instance, and when that is announced asks old to go. If that does not come to pass in time old stays. The new one
+// takes the place at once if old, which may be nil, is not announced, and when it dies; there is always one to go on with.
+func (s *slot) replace(ctx context.Context, old *instance) rolled {
 	next := s.launch(ctx)
-	select {
-	case <-next.up:
-		return s.swap(next)
-	case <-next.exited:
-		return rolled{err: next.err}
-	case <-s.group.again:
-		next.stop()
-		return rolled{err: errAgain}
-	case <-ctx.Done():
-		return rolled{err: ctx.Err()}
+	var died <-chan struct{} // old has; nil once the place is next's
+	if old != nil && old.isUp() {
+		died = old.exited
+	} else {
+		if old != nil {
+			old.stop()
+		}
+		s.current = next
 	}
-}
-
-func (s *slot) swap(next *instance) rolled {
-	old := s.current
-	old.stop()
-	s.current, s.pause, s.started = next, 0, s.started || next.isUp()
-	return rolled{old: old}
+	limit := time.NewTimer(s.group.ReplaceWithin)
+	defer limit.Stop()
+	for {
+		select {
+		case <-next.up:
+			if old != nil {
+				old.stop()
+			}
+			s.current, s.pause, s.started = next, 0, true
+			return rolled{old: old}
+		case <-next.exited:
+			return rolled{err: next.err}
+		case <-died:
+			if ctx.Err() != nil || s.fatal(old) != nil {
+				return rolled{err: old.err} // run's to judge
+			}
+			s.log.Warn("ended by itself, and the one that was to replace it takes its place", "how", old.err.Error())
+			s.current, died = next, nil
+		case <-s.group.again:
+			if s.current != next {
+				next.stop()
+			}
+			return rolled{err: errAgain}
+		case <-limit.C:
+			s.log.Warn("the new instance is given up, it was not announced in time: does it listen at the port in $PORT, and is the router there? --replace-timeout gives it longer",
+				"after", s.group.ReplaceWithin.String())
+			next.stop()
+			if s.current == next {
+				s.current = s.launch(ctx)
+			}
+			return rolled{err: fmt.Errorf("a new instance was not announced within %v", s.group.ReplaceWithin)}
+		case <-ctx.Done():
+			return rolled{err: ctx.Err()}
+		}
+	}
 }

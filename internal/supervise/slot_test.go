@@ -26,7 +26,7 @@ func TestBackOff(t *testing.T) {
 			t.Helper()
 			s.current = died(up)
 			begin := time.Now()
-			if !s.rest(t.Context()) {
+			if _, on := s.rest(t.Context()); !on {
 				t.Error("there is to be no other start")
 			}
 			if took := time.Since(begin); took < most/2 || took > most {
@@ -42,13 +42,13 @@ func TestBackOff(t *testing.T) {
 
 		ended, end := context.WithCancel(t.Context())
 		end()
-		if s.rest(ended) {
+		if _, on := s.rest(ended); on {
 			t.Error("it would start once more after the end")
 		}
 		done := make(chan rolled, 1)
 		go func() { s.rolls <- done }()
 		begin := time.Now()
-		if s.rest(t.Context()); time.Since(begin) != 0 || (<-done).err != nil {
+		if asked, on := s.rest(t.Context()); time.Since(begin) != 0 || asked != done || !on {
 			t.Error("a replacement waits for the pause")
 		}
 	})

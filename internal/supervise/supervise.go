@@ -33,6 +33,8 @@ type Config struct {
 	Env []string
 	// KillAfter is how long an instance has to end once it was sent SIGTERM. Then it is sent SIGKILL, with its process group.
 	KillAfter time.Duration
+	// ReplaceWithin is how long one that replaces another has until it is announced. Then it is given up, and with it the Roll.
+	ReplaceWithin time.Duration
 
 	// Output takes what the command prints, line by line with the name before it. Both may be the same.
 	Stdout, Stderr io.Writer
@@ -120,7 +122,8 @@ func (g *Group) Run(ctx context.Context) error {
 	return err
 }
 
-// Roll has each instance replaced, one after the other. It does not wait for that. While it goes on already, it begins anew.
+// Roll has each instance replaced, one after the other, and does not wait for that. While one goes on it begins anew, so that in the end
+// all were started after the last.
 func (g *Group) Roll() {
 	select {
 	case g.again <- struct{}{}:
@@ -135,39 +138,40 @@ func (g *Group) roll(ctx context.Context) {
 			return
 		case <-g.again:
 		}
-		g.Logger.Info("replacing instances, one after the other", "instances", g.N)
-		err := g.rollOnce(ctx)
+		replaced, err := 0, errAgain
 		for errors.Is(err, errAgain) {
-			err = g.rollOnce(ctx)
+			g.Logger.Info("replacing instances, one after the other", "instances", g.N)
+			replaced, err = g.rollOnce(ctx)
 		}
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			g.Logger.Error("instances are not replaced any further, those that run go on", "reason", err)
+			g.Logger.Error("instances are not replaced any further, those that run go on", "reason", err, "worker", g.slots[replaced].name, "replaced", replaced, "instances", g.N)
 		default:
 			g.Logger.Info("all instances are replaced", "instances", g.N)
 		}
 	}
 }
 
-func (g *Group) rollOnce(ctx context.Context) error {
-	for _, s := range g.slots {
+// rollOnce returns how many were replaced, and why the next one was not.
+func (g *Group) rollOnce(ctx context.Context) (int, error) {
+	for i, s := range g.slots {
 		done := make(chan rolled, 1)
 		select {
 		case s.rolls <- done:
 		case <-ctx.Done():
-			return ctx.Err()
+			return i, ctx.Err()
 		}
 		r := <-done // soon there if ctx ends
 		if r.err != nil {
-			return r.err
+			return i, r.err
 		}
 		if r.old != nil {
 			<-r.old.done
 		}
 	}
-	return nil
+	return g.N, nil
 }
 
 // Signal sends sig to each process that was started, not to its group.

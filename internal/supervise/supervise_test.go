@@ -54,7 +54,7 @@ func newGroup(t *testing.T, script string, change func(*Config)) *group {
 	t.Helper()
 	g := &group{out: &buffer{}, log: &buffer{}, ended: make(chan error, 1)}
 	c := Config{
-		Name: "web", N: 1, Args: []string{"/bin/sh", "-c", script}, Env: os.Environ(), KillAfter: time.Hour, Stdout: g.out, Stderr: g.out,
+		Name: "web", N: 1, Args: []string{"/bin/sh", "-c", script}, Env: os.Environ(), KillAfter: time.Hour, ReplaceWithin: time.Hour, Stdout: g.out, Stderr: g.out,
 		Logger:  slog.New(slog.NewTextHandler(g.log, nil)),
 		Answers: func(context.Context, string) error { return nil },
 		Serve: func(ctx context.Context, _, _ string, announced func()) error {

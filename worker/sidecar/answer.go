@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -102,26 +103,51 @@ func setTrailers(h, trailers http.Header, announced []string) {
 	}
 }
 
+// An answer of which nothing has left can still be another worker's if the app dies, and one that leaves in one piece is cheaper. So the
+// first piece waits for a little more: a small answer of known length until it is whole.
+const (
+	small     = 4 << 10                // it fits into one frame together with its head
+	wholeness = time.Second            // for all of a small answer
+	aMoment   = 5 * time.Millisecond   // from the head to what follows
+	anInstant = 500 * time.Microsecond // from the first of the body to what follows
+)
+
 func (a *App) copyBody(w http.ResponseWriter, res *http.Response, c *conn) error {
 	flush := http.NewResponseController(w).Flush
 	buf := a.buffers.Get().(*[bufferSize]byte)
 	defer a.buffers.Put(buf)
-	rest, sent := res.ContentLength, false // rest is -1 if that is not known
-	for rest != 0 || c == nil {            // HTTP/2 has trailers behind bodies of known length too
-		if rest != 0 && !atHand(res, c) && (sent || c == nil || c.answers.Buffered() == 0 && !c.soon()) {
+	left, sent := false, 0
+	patience, late := aMoment, time.Time{}
+	rest := res.ContentLength   // -1 if that is not known
+	for rest != 0 || c == nil { // HTTP/2 has trailers behind bodies of known length too
+		var n int
+		var err error
+		switch {
+		case atHand(res, c):
+			n, err = res.Body.Read(buf[:])
+		case left:
 			if err := flush(); err != nil {
 				return errors.Join(http.ErrAbortHandler, err)
 			}
+			n, err = res.Body.Read(buf[:])
+		default:
+			if 0 < res.ContentLength && res.ContentLength <= small {
+				if late.IsZero() {
+					late = time.Now().Add(wholeness)
+				}
+				patience = time.Until(late)
+			}
+			n, left, err = readOrFlush(res.Body, buf[:], patience, flush)
 		}
-		n, err := res.Body.Read(buf[:])
 		if n > 0 {
-			sent = true
 			if _, err := w.Write(buf[:n]); err != nil {
 				return errors.Join(http.ErrAbortHandler, err)
 			}
 			if rest > 0 {
 				rest -= int64(n)
 			}
+			sent += n
+			left, patience = left || sent > small, anInstant
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -129,10 +155,25 @@ func (a *App) copyBody(w http.ResponseWriter, res *http.Response, c *conn) error
 		case err != nil && c != nil && !c.broken:
 			return &fault{"http_protocol_error", err}
 		case err != nil:
+			if !left {
+				a.expire(res.Request.Context())
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// readOrFlush reads, and calls flush if that takes longer than patience.
+func readOrFlush(body io.Reader, p []byte, patience time.Duration, flush func() error) (n int, flushed bool, err error) {
+	done := make(chan error, 1)
+	timer := time.AfterFunc(patience, func() { done <- flush() })
+	n, err = body.Read(p)
+	if timer.Stop() {
+		return n, false, err
+	}
+	<-done // what it could not send, writing cannot either
+	return n, true, err
 }
 
 // atHand tells whether what comes next of the body, or its end, can be read without waiting.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
@@ -16,7 +15,6 @@ const (
 	bufferSize = 32 << 10
 	idleFor    = time.Minute // as long as a connection is kept without a request
 	maxIdle    = 256
-	aMoment    = 5 * time.Millisecond
 )
 
 var errHeadTooLarge = errors.New("its head is larger than 64 KiB")
@@ -56,19 +54,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p[:min(int64(len(p)), c.limit)])
 	c.limit -= int64(n)
-	c.broken = c.broken || err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
+	c.broken = c.broken || err != nil
 	return n, err
-}
-
-// soon waits a moment for more of an answer, and reports whether there is. Most apps write a head and then the body: in one piece both are
-// cheaper, and a head that has not left yet can still be another worker's.
-func (c *conn) soon() bool {
-	if c.SetReadDeadline(time.Now().Add(aMoment)) != nil {
-		return true // reading says why
-	}
-	_, err := c.answers.Peek(1)
-	_ = c.SetReadDeadline(time.Time{})
-	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // CloseWrite ends what the app reads.

@@ -53,9 +53,11 @@ func (a *App) refuse(q request, err error) {
 	panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
 }
 
-// note tells Run if nobody listens where the app should.
+// note tells Run if nobody listens where the app should. Connections that it has kept are about to break, then: a request that was lost on one
+// must not be lost on the next.
 func (a *App) note(dialling error) {
 	if errors.Is(dialling, syscall.ECONNREFUSED) || errors.Is(dialling, syscall.ENOENT) {
+		a.Close()
 		select {
 		case a.refusing <- struct{}{}:
 		default:

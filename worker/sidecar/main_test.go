@@ -125,8 +125,9 @@ func serveApp(t *testing.T, l net.Listener, h http.Handler) {
 
 // rawApp is an app whose every byte a test says: one call for each connection.
 type rawApp struct {
-	address string
-	conns   atomic.Int64
+	address  string
+	listener net.Listener
+	conns    atomic.Int64
 }
 
 func newRawApp(t *testing.T, serve func(nc net.Conn, r *bufio.Reader)) *rawApp {
@@ -135,7 +136,7 @@ func newRawApp(t *testing.T, serve func(nc net.Conn, r *bufio.Reader)) *rawApp {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &rawApp{address: l.Addr().String()}
+	a := &rawApp{address: l.Addr().String(), listener: l}
 	var all sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	all.Go(func() {

@@ -227,3 +227,30 @@ func TestADeadAppRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A request that died with the app is not given to a connection that the dying app has not closed yet: there it would be lost again.
+func TestADeadAppsConnectionsAreNotUsed(t *testing.T) {
+	listeners := make(chan net.Listener, 1)
+	dying := make(chan struct{})
+	app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+		if strings.HasPrefix(readHead(r), "GET /dies ") {
+			<-dying
+			_ = (<-listeners).Close()
+			return
+		}
+		_, _ = io.WriteString(nc, "HTTP/1.1 204 No Content\r\n\r\n")
+		if head := readHead(r); head != "" {
+			t.Errorf("asked again: %q", head)
+		}
+	})
+	listeners <- app.listener
+	f := newFront(t, "http://"+app.address, sidecar.Options{})
+	_, lost := f.send(get("/dies"))
+	eventually(t, "the app has it", func() bool { return app.conns.Load() == 1 })
+	f.ask(get("/"))
+	close(dying)
+	_, _ = lost.ReadByte()
+	f.wantGiven(worker.ErrLost)
+	f.ask(get("/"))
+	f.wantGiven(worker.ErrRefused)
+}

@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dialmux/dialmux/worker"
 	"github.com/dialmux/dialmux/worker/sidecar"
@@ -78,28 +79,30 @@ func TestBothBodiesStream(t *testing.T) {
 	})
 }
 
-// A body of known length does not wait to be whole either.
+// A body of known length does not wait to be whole either, but for a small one, which may do so for a second.
 func TestALongBodyComesInPieces(t *testing.T) {
-	hold := make(chan struct{})
-	app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
-		readHead(r)
-		for _, piece := range []string{"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", "ab", "cd"} {
-			_, _ = io.WriteString(nc, piece)
-			<-hold
+	for _, length := range []int{1 << 20, 4} {
+		hold := make(chan struct{})
+		app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+			readHead(r)
+			for _, piece := range []string{fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", length), "ab", strings.Repeat("c", length-2)} {
+				_, _ = io.WriteString(nc, piece)
+				<-hold
+			}
+		})
+		f := newFront(t, "http://"+app.address, sidecar.Options{})
+		res := f.do(f.request("GET", nil))
+		hold <- struct{}{}
+		b := make([]byte, 2)
+		if _, err := io.ReadFull(res.Body, b); string(b) != "ab" {
+			t.Fatalf("%q %v", b, err)
 		}
-	})
-	f := newFront(t, "http://"+app.address, sidecar.Options{})
-	res := f.do(f.request("GET", nil))
-	hold <- struct{}{}
-	b := make([]byte, 2)
-	if _, err := io.ReadFull(res.Body, b); string(b) != "ab" {
-		t.Fatalf("%q %v", b, err)
+		hold <- struct{}{}
+		if rest, err := io.ReadAll(res.Body); len(rest) != length-2 {
+			t.Errorf("%d bytes more, %v", len(rest), err)
+		}
+		close(hold)
 	}
-	hold <- struct{}{}
-	if rest, err := io.ReadAll(res.Body); string(rest) != "cd" {
-		t.Errorf("%q %v", rest, err)
-	}
-	close(hold)
 }
 
 func TestTrailersBothWays(t *testing.T) {
@@ -226,18 +229,72 @@ func TestAnEarlyAnswer(t *testing.T) {
 	}
 }
 
-// The app dies with a request that it has: given away as lost, and it is the router that knows whether the answer has begun.
+// The app dies with a request that it has: given away as lost, and it is the router that knows whether the answer has begun. A small one leaves
+// whole, and so has not.
 func TestAnAppThatDiesAmidARequest(t *testing.T) {
-	for _, path := range []string{"/silent", "/begun"} {
-		app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
-			if strings.HasPrefix(readHead(r), "GET /begun") {
-				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi")
+	for name, tc := range map[string]struct {
+		pieces []string
+		begun  bool
+	}{
+		"silent":         {},
+		"a small answer": {pieces: []string{"HTTP/1.1 200 OK\r\nContent-Length: 4096\r\n\r\n", "h", "i"}},
+		"a large answer": {pieces: []string{"HTTP/1.1 200 OK\r\nContent-Length: 4097\r\n\r\n", "hi"}, begun: true},
+		"a stream":       {pieces: []string{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "2\r\nhi\r\n"}, begun: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(chan struct{})
+			app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+				if readHead(r) == "" {
+					return // whoever wants to know whether it is there
+				}
+				for _, piece := range tc.pieces {
+					_, _ = io.WriteString(nc, piece)
+					time.Sleep(10 * time.Millisecond) // longer than a piece of a stream is held
+				}
+				if tc.begun {
+					<-seen
+				}
+				_ = nc.(*net.TCPConn).SetLinger(0) // a reset
+			})
+			f := newFront(t, "http://"+app.address, sidecar.Options{})
+			_, r := f.send(get("/"))
+			_, err := r.ReadByte()
+			if begun := err == nil; begun != tc.begun {
+				t.Errorf("the client saw something: %v, want %v", begun, tc.begun)
 			}
-			_ = nc.(*net.TCPConn).SetLinger(0) // a reset
+			close(seen)
+			f.wantGiven(worker.ErrLost)
 		})
-		f := newFront(t, "http://"+app.address, sidecar.Options{})
-		f.ask(get(path))
-		f.wantGiven(worker.ErrLost)
+	}
+}
+
+// The same over HTTP/2, where heads, bodies and trailers come as frames of their own.
+func TestAnHTTP2AppThatDiesAmidARequest(t *testing.T) {
+	for name, begun := range map[string]bool{"a small answer": false, "a stream": true} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(chan struct{})
+			app := goApp(t, func(w http.ResponseWriter, _ *http.Request) {
+				control := http.NewResponseController(w)
+				if !begun {
+					w.Header().Set("Content-Length", "4096")
+				}
+				_ = control.Flush()
+				_, _ = io.WriteString(w, "hi")
+				_ = control.Flush()
+				if time.Sleep(20 * time.Millisecond); begun { // longer than a piece of a stream is held
+					<-seen
+				}
+				panic(http.ErrAbortHandler)
+			})
+			f := newFront(t, "h2c://"+app, sidecar.Options{})
+			_, r := f.send(get("/"))
+			_, err := r.ReadByte()
+			if (err == nil) != begun {
+				t.Errorf("the client saw something: %v, want %v", err == nil, begun)
+			}
+			close(seen)
+			f.wantGiven(worker.ErrLost)
+		})
 	}
 }
 
