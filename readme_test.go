@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -27,6 +28,7 @@ func TestREADME(t *testing.T) {
 	write(t, python, codeBlocks(string(readme), "python")[0])
 
 	script, workers := prelude, 0
+	var routers []string // their admin ports
 	var want []string
 	for _, block := range blocks {
 		commands := parseConsole(block)
@@ -35,7 +37,7 @@ func TestREADME(t *testing.T) {
 		}
 		if commands[0].startsRouter() {
 			script += "stop\n"
-			workers = 0
+			routers, workers = nil, 0
 		}
 		for _, c := range commands {
 			switch {
@@ -44,8 +46,14 @@ func TestREADME(t *testing.T) {
 				want = append(want, "Hello from Python")
 			case c.background():
 				script += fmt.Sprintf("start bash -c %s\n", quoted(strings.TrimSuffix(c.run, "&")))
-				if startsWorker.MatchString(c.run) {
-					workers++
+				if c.startsRouter() {
+					routers = append(routers, c.flag("--admin", "127.0.0.1:9901"))
+				} else if startsWorker.MatchString(c.run) {
+					n, err := strconv.Atoi(c.flag("-n", "1"))
+					if err != nil {
+						t.Fatalf("%s: %v", c.run, err)
+					}
+					workers += n
 				}
 			case c.prints != nil:
 				script += c.run + "\n"
@@ -55,7 +63,9 @@ func TestREADME(t *testing.T) {
 			}
 		}
 		if commands[0].background() && commands[0].run != "make demo" {
-			script += fmt.Sprintf("await %d\n", workers)
+			for _, admin := range routers {
+				script += fmt.Sprintf("await %d %s\n", workers, admin)
+			}
 		}
 	}
 	shell := filepath.Join(dir, "readme.sh")
@@ -100,10 +110,10 @@ start() { setsid "$@" >&2 & jobs+=($!); }
 stop_last() { kill -TERM -- -"${jobs[-1]}"; wait "${jobs[-1]}" || true; unset 'jobs[-1]'; }
 stop() { while (( ${#jobs[@]} )); do stop_last; done; }
 trap stop EXIT
-# await N: until N workers are ready, or nothing can come of it any more
+# await N [ADMIN]: until N workers are ready, or nothing can come of it any more
 await() {
 	for (( i = 0; i < 600; i++ )); do
-		n=$(curl -s http://127.0.0.1:9901/workers | grep -c '"state": "ready"') || true
+		n=$(curl -s "http://${2:-127.0.0.1:9901}/workers" | grep -c '"state": "ready"') || true
 		if [[ $n == "$1" ]]; then return; fi
 		sleep 0.1
 	done
@@ -126,6 +136,15 @@ func (c consoleCommand) background() bool {
 
 func (c consoleCommand) startsRouter() bool {
 	return c.run == "make demo" || c.background() && strings.HasPrefix(c.run, "bin/dialmux router")
+}
+
+// flag is what a flag of the command says.
+func (c consoleCommand) flag(name, otherwise string) string {
+	words := strings.Fields(c.run)
+	if i := slices.Index(words, name); i >= 0 && i+1 < len(words) {
+		return words[i+1]
+	}
+	return otherwise
 }
 
 func parseConsole(block string) (commands []consoleCommand) {

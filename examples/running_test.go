@@ -34,7 +34,7 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	bin = dir
-	build := exec.Command("go", "build", "-o", dir, "../cmd/dialmux", "./hello", "./stream", "./upload")
+	build := exec.Command("go", "build", "-o", dir, "../cmd/dialmux", "./cache", "./hello", "./stream", "./upload")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "building the router and the examples:", err)
