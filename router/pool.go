@@ -219,15 +219,15 @@ func (q *pool) serviceOf(s *stream) string {
 // the back. nil: nobody is ready.
 func (q *pool) pick(at *route, only int) *peer {
 	for {
-		s := at.ready[native].head()
-		if r := at.ready[rep].head(); only == anyWorker && r != nil && (s == nil || r.load < s.load || r.load == s.load && r.ticket < s.ticket) {
-			s = r
+		if at.ready[native].resting.head != nil || at.ready[rep].resting.head != nil {
+			q.rouse(at, only)
 		}
+		s := at.front(only)
 		if s == nil {
 			return nil
 		}
 		p := s.p
-		if p.starts && q.starting(s) {
+		if p.fresh && q.mature(p) {
 			continue
 		}
 		if p.conn.Full() && p.conn.AwaitDrain(p.conn.Gen()) {
@@ -237,15 +237,29 @@ func (q *pool) pick(at *route, only int) *peer {
 		}
 		p.busy++
 		s.turns++
+		if q.slowStart > 0 && !p.fresh {
+			at.clock += 1 / float64(at.grown)
+		}
 		switch {
 		case !p.free():
 			q.unring(p)
+		case p.fresh && at.grown > 0:
+			at.rest(s)
 		case at.balance == Least || s.turns >= p.weight:
 			q.pass(s)
 		}
 		q.weigh(p)
 		return p
 	}
+}
+
+// front is whose turn it is.
+func (at *route) front(only int) *seat {
+	s := at.ready[native].head()
+	if r := at.ready[rep].head(); only == anyWorker && r != nil && (s == nil || r.load < s.load || r.load == s.load && r.ticket < s.ticket) {
+		return r
+	}
+	return s
 }
 
 // pass ends the turn of s.
@@ -265,28 +279,12 @@ func (q *pool) weigh(p *peer) {
 	}
 	for i := range p.seats {
 		s := &p.seats[i]
-		if now := load(s.at.balance, p.busy, p.weight); now != s.load {
+		if now := load(s.at.balance, p.busy, p.weight); now != s.load && s.load != resting {
 			ring := &s.at.ready[p.rep]
 			ring.remove(s)
 			ring.add(s, now, false)
 		}
 	}
-}
-
-// starting lets the turn of a fresh worker pass if it is not to have a whole
-// share yet, and others are ready.
-func (q *pool) starting(s *seat) bool {
-	part := grown(time.Since(s.p.began), q.slowStart)
-	if part == 1 {
-		s.p.starts = false
-		return false
-	}
-	if s.credit += part; s.credit >= 1 || s.before == nil && s.after == nil {
-		s.credit = max(s.credit-1, 0)
-		return false
-	}
-	q.pass(s)
-	return true
 }
 
 // release gives a slot back: the worker has ended the stream, or never heard
@@ -316,7 +314,7 @@ func (q *pool) unpick(p *peer, at *route) {
 		if s := &p.seats[i]; s.at == at && p.ringed {
 			ring := &at.ready[p.rep]
 			ring.remove(s)
-			ring.add(s, s.load, true)
+			ring.add(s, load(at.balance, p.busy, p.weight), true)
 			s.turns = max(s.turns-1, 0)
 			if n := s.after; n != nil {
 				s.ticket = n.ticket - 1
@@ -430,6 +428,12 @@ func (q *pool) ring(p *peer) {
 		q.ticket++
 		s.ticket, s.turns = q.ticket, 0
 		s.at.ready[p.rep].add(s, load(s.at.balance, p.busy, p.weight), false)
+		switch {
+		case !p.fresh:
+			s.at.grown += p.weight
+		case s.at.grown > 0:
+			s.at.rest(s)
+		}
 	}
 }
 
@@ -441,6 +445,9 @@ func (q *pool) unring(p *peer) {
 	for i := range p.seats {
 		s := &p.seats[i]
 		s.at.ready[p.rep].remove(s)
+		if !p.fresh {
+			s.at.grown -= p.weight
+		}
 	}
 }
 

@@ -90,8 +90,8 @@ type Config struct {
 	// Balance is how a worker is chosen where none has announced a way. Default
 	// RoundRobin.
 	Balance Balance
-	// SlowStart is how long a worker that has just joined gets less than its
-	// share, from a tenth up. Default: it has all of it at once.
+	// SlowStart is how long the weight of a worker that has just joined grows,
+	// from a tenth up. Default: it has all of it at once.
 	SlowStart time.Duration
 	// MaxFailures is how many answers of a worker may fail in a row before it is
 	// set aside for a while, if others are there: streams that it resets, never

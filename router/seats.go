@@ -44,7 +44,7 @@ func (q *pool) sit(p *peer, at []place) (fresh bool) {
 			r.balance = "" // nor does what they wanted count
 		}
 		r.seats[v]++
-		p.seats[i] = seat{p: p, at: r}
+		p.seats[i] = seat{p: p, at: r, since: r.clock}
 		q.rule(r, Balance(p.info.Balance))
 	}
 	return fresh
