@@ -98,34 +98,136 @@ func TestLeastGoesWhereTheFewestRun(t *testing.T) {
 	}
 }
 
+// What a fresh worker weighs grows from a tenth, whatever it weighs in the end and however one is chosen.
 func TestAFreshWorkerStartsSlowly(t *testing.T) {
-	story(t, router.Config{SlowStart: 10 * time.Second}, func(w *world) {
-		a := w.join("a", 64)
-		if serveOne(t, w, a) != "a" { // alone it gets all
-			t.Fatal("who is alone was passed over")
-		}
-		time.Sleep(time.Minute)
-		b := w.join("b", 64)
-		count := func() (n int) {
-			for range 100 {
-				if serveOne(t, w, a, b) == "b" {
-					n++
+	for _, tc := range []struct {
+		balance router.Balance
+		weight  uint64
+	}{{router.RoundRobin, 1}, {router.RoundRobin, 4}, {router.Least, 1}, {router.Least, 4}} {
+		t.Run(fmt.Sprintf("%s, weight %d", tc.balance, tc.weight), func(t *testing.T) {
+			story(t, router.Config{SlowStart: 10 * time.Second, Balance: tc.balance}, func(w *world) {
+				a := w.weighted("a", tc.weight, "")
+				if serveOne(t, w, a) != "a" { // alone it gets all
+					t.Fatal("who is alone was passed over")
 				}
-			}
-			return n
-		}
-		if n := count(); n < 5 || n > 15 {
-			t.Errorf("at first it got %d of 100", n)
-		}
-		time.Sleep(5 * time.Second)
-		if n := count(); n < 28 || n > 38 {
-			t.Errorf("at half of its time it got %d of 100", n)
-		}
-		time.Sleep(5 * time.Second)
-		if n := count(); n != 50 {
-			t.Errorf("after its time it got %d of 100", n)
-		}
-	})
+				time.Sleep(time.Minute)
+				b := w.weighted("b", tc.weight, "")
+				const requests = 200
+				count := func() (percent int) {
+					for range requests {
+						if serveOne(t, w, a, b) == "b" {
+							percent++
+						}
+					}
+					return percent * 100 / requests
+				}
+				if n := count(); n < 5 || n > 15 {
+					t.Errorf("at first it got %d of 100", n)
+				}
+				time.Sleep(5 * time.Second)
+				if n := count(); n < 28 || n > 38 {
+					t.Errorf("at half of its time it got %d of 100", n)
+				}
+				b.join(64, func(info *frame.JoinInfo) { info.Weight = tc.weight }) // which makes it no fresher
+				w.settle()
+				if n := count(); n < 28 || n > 38 {
+					t.Errorf("after it had announced itself again it got %d of 100", n)
+				}
+				time.Sleep(5 * time.Second)
+				if n := count(); n != 50 {
+					t.Errorf("after its time it got %d of 100", n)
+				}
+			})
+		})
+	}
+}
+
+// So it does where many requests run at once, and those that last do not hold up its growth.
+func TestAFreshWorkerStartsSlowlyAmidRunningRequests(t *testing.T) {
+	for _, weight := range []uint64{1, 4} {
+		t.Run(fmt.Sprint("weight ", weight), func(t *testing.T) {
+			story(t, router.Config{SlowStart: 10 * time.Second, Balance: router.Least, QueueLimit: 200}, func(w *world) {
+				join := func(name string) *worker {
+					k := w.native(name)
+					k.join(200, func(info *frame.JoinInfo) { info.Weight = weight })
+					w.settle()
+					return k
+				}
+				a := join("a")
+				time.Sleep(time.Minute)
+				b := join("b")
+				var all []*pending
+				var calls []*call
+				got := map[*worker]int{}
+				take := func() string {
+					for _, k := range []*worker{a, b} {
+						for parts, ok := k.inbox.peek(); ok; parts, ok = k.inbox.peek() {
+							calls = append(calls, &call{worker: k, Frame: parse(t, parts)})
+							got[k]++
+						}
+					}
+					return fmt.Sprint(got[a], " ", got[b])
+				}
+				send := func(n int) {
+					for range n {
+						all = append(all, w.get("/"))
+						w.settle()
+					}
+				}
+				if send(44); take() != "40 4" {
+					t.Errorf("at first 44 requests went to a and b: %s, want 40 4", take())
+				}
+				time.Sleep(10 * time.Second)
+				if send(56); take() != "50 50" {
+					t.Errorf("after its time 100 requests went to a and b: %s, want 50 50", take())
+				}
+				for _, c := range calls {
+					c.answer(200, "")
+				}
+				for _, p := range all {
+					p.wants(200, "")
+				}
+			})
+		})
+	}
+}
+
+// Nobody waits for a worker that could serve, however fresh it is.
+func TestAFreshWorkerServesWhereNobodyElseCan(t *testing.T) {
+	for _, balance := range []router.Balance{router.RoundRobin, router.Least} {
+		t.Run(string(balance), func(t *testing.T) {
+			story(t, router.Config{SlowStart: 10 * time.Second, Balance: balance}, func(w *world) {
+				a := w.join("a", 1)
+				time.Sleep(time.Minute)
+				if serveOne(t, w, a) != "a" {
+					t.Fatal("who is alone was passed over")
+				}
+				b, c := w.join("b", 64), w.join("c", 64)
+				first := w.get("/")
+				running := a.request()
+				served := ""
+				for range 4 {
+					served += serveOne(t, w, b, c)
+				}
+				if served != "bcbc" && served != "cbcb" {
+					t.Errorf("while the grown one was busy, %s served: want both in turn", served)
+				}
+				running.answer(200, "")
+				first.wants(200, "")
+				w.settle()
+				served = ""
+				for range 12 {
+					served += serveOne(t, w, a, b, c)
+				}
+				if strings.Count(served, "a") < 8 {
+					t.Errorf("when it was free again, %s served", served)
+				}
+				a.die()
+				w.settle()
+				serveOne(t, w, b, c)
+			})
+		})
+	}
 }
 
 // A worker that fails all that it gets is set aside, tried again, and comes back.

@@ -58,7 +58,7 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err er
 	if n := q.routes.missing(at); n > 0 && q.routes.n+n > maxRoutes {
 		return nil, errTooManyRoutes
 	}
-	before := p.seats
+	again, before := p.joined, p.seats
 	q.withdraw(p)
 	info.Concurrency = min(max(info.Concurrency, 1), MaxConcurrency)
 	same := q.names[info.Name]
@@ -74,7 +74,9 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err er
 		q.names[info.Name] = same // which withdraw forgets if that was the only one
 	}
 	p.info, p.slots, p.weight = info, int(info.Concurrency), int(min(max(info.Weight, 1), maxWeight))
-	p.began, p.starts = time.Now(), q.slowStart > 0
+	if !again {
+		p.began, p.fresh = time.Now(), q.slowStart > 0
+	}
 	fresh := q.sit(p, at)
 	for i := range before {
 		if at := before[i].at; len(at.seats) == 0 && !at.gone {

@@ -58,7 +58,7 @@ type peer struct {
 	aside     bool
 	probation *time.Timer
 	began     time.Time // when it joined
-	starts    bool      // slowly: it does not get its whole share yet
+	fresh     bool      // it does not get its whole share yet
 	ended     uint64    // streams
 	refusals  uint64
 	pause     *time.Timer

@@ -240,115 +240,6 @@ func (q *pool) serviceOf(s *stream) string {
 	return s.at.service.name
 }
 
-// pick takes a slot for s of the worker that is to have it, whose turn it is or who owns its
-// key. nil: s is to wait at s.in.
-func (q *pool) pick(s *stream) *peer {
-	s.in, s.awaits = &s.at.room, time.Time{}
-	if by := s.at.sticky; by != nil {
-		if s.key.by != by { // it has come to another route while it waited
-			s.key = q.keeper.keyOf(&s.request, by)
-		}
-		if !s.key.none {
-			return q.owner(s)
-		}
-	}
-	return q.turn(s.at, s.only)
-}
-
-// turn takes a slot from the worker at the front of a route's ring and moves it to
-// the back. nil: nobody is ready.
-func (q *pool) turn(at *route, only int) *peer {
-	for {
-		s := at.ready[native].head()
-		if r := at.ready[rep].head(); only == anyWorker && r != nil && (s == nil || r.load < s.load || r.load == s.load && r.ticket < s.ticket) {
-			s = r
-		}
-		if s == nil {
-			return nil
-		}
-		p := s.p
-		if p.starts && q.starting(s) {
-			continue
-		}
-		if !q.ready(p) {
-			continue
-		}
-		s.turns++
-		if at.balance == Least || s.turns >= p.weight {
-			q.pass(s)
-		}
-		q.take(p)
-		return p
-	}
-}
-
-// ready tells whether p can take a request now.
-func (q *pool) ready(p *peer) bool {
-	if p.free() && p.conn.Full() && p.conn.AwaitDrain(p.conn.Gen()) {
-		p.full = true // until its writer has taken the queue
-	}
-	if !p.free() {
-		q.unring(p)
-		return false
-	}
-	return true
-}
-
-// take takes a slot of p.
-func (q *pool) take(p *peer) {
-	q.run(p, 1)
-	if !p.free() {
-		q.unring(p)
-	}
-}
-
-// pass ends the turn of s.
-func (q *pool) pass(s *seat) {
-	ring := &s.at.ready[s.p.rep]
-	ring.remove(s)
-	q.ticket++
-	s.ticket, s.turns = q.ticket, 0
-	ring.add(s, s.load, false)
-}
-
-// run counts n requests more that run on p, and puts it where it belongs in
-// rings that go by load.
-func (q *pool) run(p *peer, n int) {
-	p.busy += n
-	if p.listed {
-		for i := range p.seats {
-			p.seats[i].at.roster.busy += n
-		}
-	}
-	if !p.ringed {
-		return
-	}
-	for i := range p.seats {
-		s := &p.seats[i]
-		if now := load(s.at.balance, p.busy, p.weight); now != s.load {
-			ring := &s.at.ready[p.rep]
-			ring.remove(s)
-			ring.add(s, now, false)
-		}
-	}
-}
-
-// starting lets the turn of a fresh worker pass if it is not to have a whole
-// share yet, and others are ready.
-func (q *pool) starting(s *seat) bool {
-	part := grown(time.Since(s.p.began), q.slowStart)
-	if part == 1 {
-		s.p.starts = false
-		return false
-	}
-	if s.credit += part; s.credit >= 1 || s.before == nil && s.after == nil {
-		s.credit = max(s.credit-1, 0)
-		return false
-	}
-	q.pass(s)
-	return true
-}
-
 // release gives a slot back: the worker has ended the stream, or never heard
 // of it. good: it has answered as it should.
 func (q *pool) release(p *peer, good bool) {
@@ -374,7 +265,7 @@ func (q *pool) unpick(p *peer, at *route) {
 		if s := &p.seats[i]; s.at == at && p.ringed {
 			ring := &at.ready[p.rep]
 			ring.remove(s)
-			ring.add(s, s.load, true)
+			ring.add(s, load(at.balance, p.busy, p.weight), true)
 			s.turns = max(s.turns-1, 0)
 			if n := s.after; n != nil {
 				s.ticket = n.ticket - 1
@@ -488,6 +379,12 @@ func (q *pool) ring(p *peer) {
 		q.ticket++
 		s.ticket, s.turns = q.ticket, 0
 		s.at.ready[p.rep].add(s, load(s.at.balance, p.busy, p.weight), false)
+		switch {
+		case !p.fresh:
+			s.at.grown += p.weight
+		case s.at.grown > 0:
+			s.at.rest(s)
+		}
 	}
 }
 
@@ -499,6 +396,9 @@ func (q *pool) unring(p *peer) {
 	for i := range p.seats {
 		s := &p.seats[i]
 		s.at.ready[p.rep].remove(s)
+		if !p.fresh {
+			s.at.grown -= p.weight
+		}
 	}
 }
 

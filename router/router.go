@@ -99,8 +99,8 @@ type Config struct {
 	// issue: the first does, and the others count too. At least 16 bytes each, the same in all routers.
 	// Default: one of this Router's own, so that clients get new cookies from the next.
 	StickySecrets []string
-	// SlowStart is how long a worker that has just joined gets less than its
-	// share, from a tenth up. Default: it has all of it at once.
+	// SlowStart is how long the weight of a worker that has just joined grows,
+	// from a tenth up. Default: it has all of it at once.
 	SlowStart time.Duration
 	// MaxFailures is how many answers of a worker may fail in a row before it is
 	// set aside for a while, if others are there: streams that it resets, never

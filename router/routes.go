@@ -37,6 +37,8 @@ type route struct {
 	seats         map[*service]int // of whose workers
 	left          time.Time        // when the last of them went, if none is there
 	aside         int              // workers that are set aside
+	grown         int              // what those weigh that are ready, and not fresh
+	clock         float64          // rounds of requests that such have had
 	gone          bool             // nobody announces it any more: who waits looks anew
 }
 
@@ -74,7 +76,7 @@ type seat struct {
 	ticket uint64
 	load   int     // in the ring
 	turns  int     // that it has had in a row
-	credit float64 // of a turn, while it starts slowly
+	since  float64 // by the route's clock it saves up for a request, while it starts slowly
 }
 
 // routes finds the route of a request: by host, an exact one before the longest

@@ -44,7 +44,7 @@ func (q *pool) sit(p *peer, at []place) (fresh bool) {
 			r.balance, r.announced = "", "" // nor does what they wanted count
 		}
 		r.seats[v]++
-		p.seats[i] = seat{p: p, at: r}
+		p.seats[i] = seat{p: p, at: r, since: r.clock}
 		q.rule(r, Balance(p.info.Balance))
 		q.stick(r, p.info.Sticky)
 		p.r.sayPassing(r.sticky)

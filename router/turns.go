@@ -1,9 +1,6 @@
 package router
 
-import (
-	"math/bits"
-	"time"
-)
+import "math/bits"
 
 // Balance is how a worker is chosen among those that are ready.
 type Balance string
@@ -21,11 +18,14 @@ const (
 type turns struct {
 	lists []list[seat, *seat] // by load
 	used  []uint64            // a bit for each list that is not empty
+
+	resting list[seat, *seat] // of fresh workers, whose turn it is not yet
 }
 
 const (
 	maxWeight = 100
 	loadUnit  = 16 // of a request at weight 1; heavier ones count in fewer steps
+	resting   = -1 // instead of a load
 )
 
 // load is what a worker's requests count.
@@ -72,16 +72,12 @@ func (r *turns) all() (seats []*seat) {
 }
 
 func (r *turns) remove(s *seat) {
+	if s.load == resting {
+		r.resting.remove(s)
+		return
+	}
 	l := &r.lists[s.load]
 	if l.remove(s); l.head == nil {
 		r.used[s.load/64] &^= 1 << (s.load % 64)
 	}
-}
-
-// grown is which part of its share a worker gets that came a while ago.
-func grown(age, start time.Duration) float64 {
-	if age >= start {
-		return 1
-	}
-	return max(float64(age)/float64(start), 0.1)
 }

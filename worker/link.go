@@ -24,13 +24,14 @@ const (
 type link struct {
 	pool     *pool
 	endpoint string
-	join     frame.JoinInfo // but for the connection's number
 	log      *slog.Logger
 
 	// Owned by run.
 	told state // what the log said last
 
 	mu       sync.Mutex
+	join     *frame.JoinInfo // but for the connection's number; not changed, but replaced
+	said     *frame.JoinInfo // what it was made of, if it was replaced
 	draining bool
 	session  *session // nil while there is no connection
 }
@@ -49,7 +50,7 @@ const (
 )
 
 func newLink(p *pool, endpoint string, join frame.JoinInfo) *link {
-	return &link{pool: p, endpoint: endpoint, join: join, log: p.Logger.With("router", endpoint)}
+	return &link{pool: p, endpoint: endpoint, join: &join, log: p.Logger.With("router", endpoint)}
 }
 
 // run connects, serves and connects again until ctx ends. While connections last it ends after drain.
@@ -114,6 +115,33 @@ func (l *link) current() *session {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.session
+}
+
+// replace has the link say something else from the next JOIN on; nil: as before.
+func (l *link) replace(said *frame.JoinInfo) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if said == nil || said == l.said {
+		return
+	}
+	l.said = said
+	join := *said
+	join.Instance, join.Concurrency = l.join.Instance, l.join.Concurrency
+	l.join = &join
+}
+
+// says is what the link's next JOIN is.
+func (l *link) says() *frame.JoinInfo {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.join
+}
+
+// announce tells the router what has been replaced.
+func (l *link) announce() {
+	if s := l.current(); s != nil {
+		s.announce()
+	}
 }
 
 // drain lets what runs finish and then ends the link. run's context must have ended.

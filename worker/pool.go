@@ -39,25 +39,44 @@ func newPool(ctx context.Context, w Worker) (*pool, error) {
 	p := &pool{Worker: w, base: context.WithoutCancel(ctx), orphans: map[*exchange]struct{}{}}
 	p.scratches.New, p.copies.New = newScratch, newCopyBuffer
 	process := rand.Text()
+	said, _ := w.Announced.now()
 	for i, endpoint := range w.Routers {
 		// Two endpoints may lead to one router, where a JOIN takes the place of whoever has the same instance.
-		join, err := w.join(fmt.Sprintf("%s-%d", process, i+1))
+		join, err := w.join(instance(process, i+1))
 		if err != nil {
 			return nil, err
 		}
-		p.links = append(p.links, newLink(p, endpoint, join))
+		l := newLink(p, endpoint, join)
+		l.replace(said)
+		p.links = append(p.links, l)
 	}
 	return p, nil
 }
+
+func instance(process string, link int) string { return fmt.Sprintf("%s-%d", process, link) }
 
 func (p *pool) run(ctx context.Context) error {
 	var links sync.WaitGroup
 	for _, l := range p.links {
 		links.Go(func() { l.run(ctx) })
 	}
-	<-ctx.Done()
-	for _, l := range p.links {
-		l.drain()
+	for over := false; !over; {
+		over = ctx.Err() != nil // what was replaced before that is said still
+		said, changed := p.Announced.now()
+		for _, l := range p.links {
+			l.replace(said)
+			if over {
+				l.drain()
+			} else {
+				l.announce()
+			}
+		}
+		if !over {
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			}
+		}
 	}
 	err := p.awaitHandlers()
 	p.runners.close()

@@ -35,16 +35,17 @@ type session struct {
 	failed   error // the router broke the protocol: what still comes is dropped
 	scratch  []byte
 	noticing *time.Timer // ends the wait for WELCOME
-	welcome  frame.WelcomeInfo
 
 	mu       sync.Mutex
 	running  bool // conn is there
 	draining bool
+	said     *frame.JoinInfo // link.join as the router has it
 	streams  map[uint64]*exchange
 
 	// Written by run's goroutine with mu held: it may read them without, others with mu held.
-	joined bool
-	last   uint64 // the highest stream taken
+	welcome frame.WelcomeInfo
+	joined  bool
+	last    uint64 // the highest stream taken
 
 	waitMu  sync.Mutex
 	waiting []*stream // for the queue to drain
@@ -170,7 +171,9 @@ func (s *session) welcomed(f *frame.Frame) error {
 
 	anew := !s.joined || w.Connection != s.welcome.Connection
 	again := s.joined
+	s.mu.Lock()
 	s.welcome = w
+	s.mu.Unlock()
 	if !anew {
 		return nil
 	}
@@ -178,12 +181,9 @@ func (s *session) welcomed(f *frame.Frame) error {
 	if again {
 		s.void(errVoid)
 	}
-	join := s.link.join
-	join.Connection = w.Connection
-	s.urgent(0, frame.AppendJoin(nil, join))
-
 	s.mu.Lock()
-	s.joined = true
+	s.joined, s.said = true, nil
+	s.join()
 	if s.draining {
 		s.leave()
 	}
@@ -196,6 +196,29 @@ func (s *session) welcomed(f *frame.Frame) error {
 		s.pool.OnJoin(s.link.endpoint)
 	}
 	return nil
+}
+
+// announce tells the router what the worker says of itself now. One that drains has done so.
+func (s *session) announce() {
+	s.mu.Lock()
+	again := s.joined && !s.draining && s.join()
+	s.mu.Unlock()
+	if again && s.pool.OnJoin != nil {
+		s.pool.OnJoin(s.link.endpoint)
+	}
+}
+
+// join sends JOIN, unless the router has it. s.mu is held.
+func (s *session) join() (sent bool) {
+	now := s.link.says()
+	if now == s.said {
+		return false
+	}
+	s.said = now
+	join := *now
+	join.Connection = s.welcome.Connection
+	s.urgent(0, frame.AppendJoin(nil, join))
+	return true
 }
 
 func (s *session) tellJoined() {
@@ -354,8 +377,10 @@ func (s *session) drain() {
 	}
 }
 
-// leave sends GOAWAY. s.mu is held.
+// leave sends GOAWAY, and before it what the worker says of itself, if that is news: this session takes no more requests for it, but the router
+// forgets what was said before. s.mu is held.
 func (s *session) leave() {
+	s.join()
 	s.urgent(0, frame.AppendGoAway(nil, s.last, http2.ErrCodeNo, "worker drains"))
 	s.leaveIfIdle()
 }

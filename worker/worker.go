@@ -91,6 +91,9 @@ type Worker struct {
 	Sticky     string // by which key of theirs requests are kept on one worker each, as in "cookie:session; issue"; default: as the router says
 	Tags       map[string]string
 
+	// Announced changes these while the worker runs, once its Replace was called. Default: they stay.
+	Announced *Announcement
+
 	// OnJoin is called each time a link has told its router who this worker is, with the router's endpoint. It must not block. Default: nothing.
 	OnJoin func(router string)
 
@@ -215,8 +218,9 @@ func (w *Worker) join(instance string) (frame.JoinInfo, error) {
 		Tags:        w.Tags,
 		Token:       w.Token,
 	}
-	j.Connection = frame.MaxNumber
-	if n := len(frame.AppendJoin(nil, j)); n > frame.MaxHead {
+	widest := j // whatever numbers come in
+	widest.Connection, widest.Concurrency = frame.MaxNumber, frame.MaxNumber
+	if n := len(frame.AppendJoin(nil, widest)); n > frame.MaxHead {
 		return j, fmt.Errorf("worker: what is announced (Hosts, Paths, Tags and the rest) takes %d bytes, at most %d fit: shorten it", n, frame.MaxHead)
 	}
 	return j, nil

@@ -26,10 +26,10 @@ type apps struct {
 
 // appFile is one of them.
 type appFile struct {
-	seen     fs.FileInfo // when it was read last
-	text     string      // that was read then
-	told     string      // of text: what is wrong with it has been said
-	withdraw context.CancelFunc
+	seen    fs.FileInfo // when it was read last
+	read    string      // then: its text, or why there is none
+	settled bool        // read was taken, or named
+	workers succession
 }
 
 // largestFile bounds what one app may say of itself: 64 KiB is what a worker may
@@ -53,7 +53,7 @@ func (s *workerSettings) serveApps(ctx context.Context, log *slog.Logger) error 
 		case <-ticker.C:
 		case <-ctx.Done():
 			for _, f := range a.files {
-				f.stop()
+				f.workers.stop()
 			}
 			return nil
 		}
@@ -78,15 +78,22 @@ func (a *apps) look(ctx context.Context) {
 			continue // editors' own
 		}
 		info, err := os.Stat(filepath.Join(a.dir, name))
-		if err != nil || !info.Mode().IsRegular() { // a pipe's reader waits for ever
+		switch f := a.files[name]; {
+		case err == nil && !info.Mode().IsRegular(): // a pipe's reader waits for ever
 			continue
+		case errors.Is(err, fs.ErrNotExist) && f != nil && f.workers.any():
+			continue
+		case err != nil: // it leads nowhere, or where this user may not look: reading it says so
+			if info, err = e.Info(); err != nil {
+				continue
+			}
 		}
 		there[name] = true
 		a.refresh(ctx, name, info)
 	}
 	for name, f := range a.files {
 		if !there[name] {
-			f.stop()
+			f.workers.stop()
 			delete(a.files, name)
 			a.log.Info("an app's file is gone, and its worker leaves", "file", filepath.Join(a.dir, name))
 		}
@@ -102,33 +109,35 @@ func (a *apps) refresh(ctx context.Context, name string, info fs.FileInfo) {
 		a.files[name] = f
 	}
 	same := f.seen != nil && os.SameFile(f.seen, info) && f.seen.ModTime().Equal(info.ModTime()) && f.seen.Size() == info.Size() && f.seen.Mode() == info.Mode()
-	if same && f.told == f.text {
+	if same && f.settled {
 		return
 	}
 	path := filepath.Join(a.dir, name)
 	text, err := readApp(path, info)
-	steady := f.seen != nil && text == f.text
-	f.seen, f.text = info, text
-	switch {
-	case err == nil && steady && f.told == text:
-		return // touched
-	case err == nil:
+	read := text
+	if err != nil {
+		read = err.Error()
+	}
+	steady := f.seen != nil && read == f.read
+	f.seen, f.read, f.settled = info, read, steady && f.settled
+	if f.settled { // touched
+		return
+	}
+	if err == nil {
 		err = a.start(ctx, f, path, text)
 	}
-	switch {
-	case err == nil:
-		f.told = text
-	case steady:
-		f.told = text
-		attrs := []any{"file", path, "err", err}
-		if wrong, ok := errors.AsType[*lineError](err); ok {
-			attrs = []any{"file", path, "line", wrong.line, "err", wrong.err}
-		}
-		if f.withdraw != nil {
-			a.log.Warn("a changed app's file is of no use; the worker goes on as it was", attrs...)
-		} else {
-			a.log.Warn("an app's file is of no use", attrs...)
-		}
+	f.settled = err == nil || steady
+	if err == nil || !steady {
+		return
+	}
+	attrs := []any{"file", path, "err", err}
+	if wrong, ok := errors.AsType[*lineError](err); ok {
+		attrs = []any{"file", path, "line", wrong.line, "err", wrong.err}
+	}
+	if f.workers.any() {
+		a.log.Warn("a changed app's file is of no use; the worker goes on as it was", attrs...)
+	} else {
+		a.log.Warn("an app's file is of no use", attrs...)
 	}
 }
 
@@ -140,7 +149,7 @@ func readApp(path string, info fs.FileInfo) (string, error) {
 	return string(text), err
 }
 
-// start runs a worker for what a file says, in place of the one before.
+// start has what a file says be announced, by a worker for its app.
 func (a *apps) start(ctx context.Context, f *appFile, path, text string) error {
 	said, err := parseApp([]byte(text), a.s.forwarding)
 	if err != nil {
@@ -163,23 +172,27 @@ func (a *apps) start(ctx context.Context, f *appFile, path, text string) error {
 	if err != nil {
 		return &lineError{1, err}
 	}
-	before := f.withdraw
+	w.Handler = one
 	working, withdraw := context.WithCancel(ctx)
-	f.withdraw = withdraw
-	a.workers.Go(func() {
-		if err := one.run(working, w); err != nil {
-			log.Error("the app's worker ended", "err", err)
-		}
-	})
-	if before != nil {
-		before()
+	next := &appWorker{to: said.forwarding, concurrency: w.Concurrency, withdraw: withdraw}
+	if said.strip {
+		next.to.health.StripPrefix = w.Paths
+	}
+	fresh, err := f.workers.take(next, w)
+	if err != nil {
+		withdraw()
+		return &lineError{1, err}
+	}
+	if fresh {
+		a.workers.Go(func() {
+			defer withdraw()
+			if err := f.workers.run(working, next, one, w); err != nil {
+				log.Error("the app's worker ended", "err", err)
+			}
+		})
+	} else {
+		withdraw()
 	}
 	a.log.Info("an app's file was read", "file", path, "to", said.to, "service", w.Service, "hosts", w.Hosts, "paths", w.Paths)
 	return nil
-}
-
-func (f *appFile) stop() {
-	if f.withdraw != nil {
-		f.withdraw()
-	}
 }

@@ -1,0 +1,65 @@
+package router
+
+import "time"
+
+// A worker that has just joined weighs a tenth at first, and more and more
+// until slowStart is over. It rests after each request until those that have
+// grown have had so many that one is due to it. Where nobody has grown, nobody
+// rests.
+
+// rest has s wait until a request is due to it.
+func (at *route) rest(s *seat) {
+	ring := &at.ready[s.p.rep]
+	ring.remove(s)
+	s.load = resting
+	ring.resting.pushBack(s)
+}
+
+// rouse lets one that rests in again, if a request is due to it, or nobody else
+// is there. q.mu is held.
+func (q *pool) rouse(at *route, only int) {
+	for i := range at.ready {
+		ring := &at.ready[i]
+		s := ring.resting.head
+		if s == nil {
+			continue
+		}
+		p, saved := s.p, at.clock-s.since
+		needed := at.grown == 0 || at.front(only) == nil
+		if !needed && saved*float64(p.weight) < 1 { // were it grown, it would not be due
+			at.rest(s) // each is looked at in turn
+			continue
+		}
+		if q.mature(p) {
+			continue
+		}
+		pause := 1 / (q.part(p) * float64(p.weight))
+		if !needed && saved < pause {
+			at.rest(s)
+			continue
+		}
+		s.since, s.turns = at.clock-min(max(saved-pause, 0), max(pause, 1)), 0 // it saves for a round at most
+		ring.remove(s)
+		ring.add(s, load(at.balance, p.busy, p.weight), true)
+	}
+}
+
+// mature takes a fresh p for grown once it is. q.mu is held.
+func (q *pool) mature(p *peer) bool {
+	if q.part(p) < 1 {
+		return false
+	}
+	q.unring(p)
+	p.fresh = false
+	q.ring(p)
+	return true
+}
+
+// part is how much of its weight p has grown into.
+func (q *pool) part(p *peer) float64 {
+	age := time.Since(p.began)
+	if age >= q.slowStart {
+		return 1
+	}
+	return max(float64(age)/float64(q.slowStart), 0.1)
+}
