@@ -3,9 +3,9 @@ package router
 import "time"
 
 // pick takes a slot for s of the worker that is to have it, whose turn it is or who owns its
-// key. nil: s is to wait at s.in.
+// key. nil: s is to wait, for s.owner if it has one.
 func (q *pool) pick(s *stream) *peer {
-	s.in, s.awaits = &s.at.room, time.Time{}
+	s.owner, s.awaits = nil, time.Time{}
 	if by := s.at.sticky; by != nil {
 		if s.key.by != by { // it has come to another route while it waited
 			s.key = q.keeper.keyOf(&s.request, by)

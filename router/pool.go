@@ -402,6 +402,14 @@ func (q *pool) unring(p *peer) {
 	}
 }
 
+// room is where s waits.
+func (s *stream) room() *list[stream, *stream] {
+	if s.owner != nil {
+		return &s.owner.room[s.only]
+	}
+	return &s.at.room[s.only]
+}
+
 func (q *pool) enter(s *stream, moved bool) {
 	s.roomed = true
 	q.waiting++
@@ -409,7 +417,7 @@ func (q *pool) enter(s *stream, moved bool) {
 	if s.at.waiting++; s.at.waiting == 1 {
 		q.crowded[s.at] = struct{}{}
 	}
-	in := &s.in[s.only]
+	in := s.room()
 	if !moved || in.tail == nil || in.tail.ticket < s.ticket {
 		in.pushBack(s)
 		return
@@ -453,7 +461,7 @@ func (q *pool) leave(s *stream) {
 		if s.at.waiting--; s.at.waiting == 0 {
 			delete(q.crowded, s.at)
 		}
-		s.in[s.only].remove(s)
+		s.room().remove(s)
 	}
 }
 

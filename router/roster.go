@@ -40,9 +40,10 @@ func (r *roster) find(label string) (i int, found bool) {
 
 func (r *roster) insert(s *seat) {
 	i, _ := r.find(s.label)
+	s.seed = ring.Seed(s.label)
 	r.found = nil
 	r.seats = slices.Insert(r.seats, i, s)
-	r.sites = slices.Insert(r.sites, i, ring.Site{Seed: ring.Seed(s.label), Weight: uint64(s.weight)})
+	r.sites = slices.Insert(r.sites, i, ring.Site{Seed: s.seed, Weight: uint64(s.weight)})
 }
 
 func (r *roster) remove(i int) {
@@ -104,7 +105,7 @@ func (q *pool) owner(s *stream) *peer {
 		q.take(o.p)
 		return o.p
 	}
-	s.in, s.awaits = &o.room, o.until
+	s.owner, s.awaits = o, o.until
 	return nil
 }
 
@@ -123,7 +124,7 @@ func (q *pool) boundOwner(s *stream, now time.Time) *peer {
 	case o == nil: // nobody is free
 		return nil
 	case o.p == nil:
-		s.in, s.awaits = &o.room, o.until
+		s.owner, s.awaits = o, o.until
 		return nil
 	}
 	q.take(o.p)
@@ -146,18 +147,37 @@ func (q *pool) enlist(p *peer) {
 	for i := range p.seats {
 		s := &p.seats[i]
 		s.label, s.weight = p.label, p.weight
-		s.at.each(func(o *stream) { // its keys wait at others, or at the seat that was kept for it
-			if o.in != &s.at.room {
-				all = append(all, o)
-			}
-		})
 		r := &s.at.roster
-		q.dropAway(r, s.label)
+		if back := q.dropAway(r, s.label); back != nil {
+			back.room.each(func(o *stream) { all = append(all, o) })
+		}
 		r.insert(s)
 		r.busy += p.busy
 		r.weight += s.weight
+		s.at.each(func(o *stream) {
+			if s.outranks(o) {
+				all = append(all, o)
+			}
+		})
 	}
 	q.settle(all)
+}
+
+// outranks tells whether one who waits should rather wait for s.
+func (s *seat) outranks(o *stream) bool {
+	by := s.at.sticky
+	if by == nil || o.key.by != by || o.key.none {
+		return false
+	}
+	if o.owner == nil { // nobody was there
+		return by.Bound == 0
+	}
+	mine, other := s.distance(o.key.hash), o.owner.distance(o.key.hash)
+	return mine < other || mine == other && s.label < o.owner.label
+}
+
+func (s *seat) distance(key uint64) uint64 {
+	return ring.Distance(s.seed, key, uint64(s.weight))
 }
 
 // delist undoes it. Where the policy says so its seats are kept for a while, unless
@@ -242,7 +262,12 @@ func (q *pool) dismiss(s *stream) {
 // stick has r keep requests as a worker wants, or else the router.
 func (q *pool) stick(r *route, announced string) {
 	r.announced = cmp.Or(announced, r.announced)
-	if by := newPolicy(cmp.Or(r.announced, q.sticky)); by.String() != r.sticky.String() {
-		r.sticky = by // those who wait look anew when who announced it is enlisted
+	by := newPolicy(cmp.Or(r.announced, q.sticky))
+	if by.String() == r.sticky.String() {
+		return
 	}
+	r.sticky = by
+	var all []*stream
+	r.each(func(s *stream) { all = append(all, s) })
+	q.settle(all)
 }

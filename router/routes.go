@@ -70,6 +70,7 @@ type seat struct {
 	p      *peer // nil: it has gone, and its keys wait for it
 	at     *route
 	label  string    // of p
+	seed   uint64    // of the label
 	weight int       // of p
 	until  time.Time // they wait, if p has gone
 	room   room      // for p alone

@@ -155,6 +155,56 @@ func TestStickyRequestsThatWaitFindANewOwner(t *testing.T) {
 	})
 }
 
+// Those who came before any worker go to their owners, as soon as these are there, and
+// those who wait for one stay there when others join.
+func TestStickyRequestsThatCameBeforeTheirOwners(t *testing.T) {
+	story(t, router.Config{QueueWait: time.Minute, Sticky: "query:user"}, func(w *world) {
+		const keys = 40
+		w.join("gone", 1).die() // which leaves its route behind
+		path := func(i int) string { return fmt.Sprintf("/?user=%d", i) }
+		var early []*pending
+		for i := range keys {
+			early = append(early, w.get(path(i)))
+			w.settle()
+		}
+		var all []*worker
+		for i := range 4 {
+			all = append(all, w.join(fmt.Sprint("w", i), 1))
+		}
+		owner, asJoined := map[string]string{}, map[string]string{}
+		serve := func() { // all that there is
+			for served := true; served; {
+				served = false
+				for _, k := range all {
+					c := k.tryRequest()
+					if c == nil {
+						continue
+					}
+					path := c.get(":path")
+					switch had := owner[path]; {
+					case asJoined[k.name] == "": // which was its own while nobody else was there
+						asJoined[k.name] = path
+					case had != "" && had != k.name:
+						t.Errorf("%s was served by %s early, and then by %s", path, had, k.name)
+					default:
+						owner[path] = k.name
+					}
+					c.answer(200, "")
+					served = true
+				}
+			}
+		}
+		serve()
+		for i, p := range early {
+			p.wants(200, "")
+			late := w.get(path(i))
+			w.settle()
+			serve()
+			late.wants(200, "")
+		}
+	})
+}
+
 func TestStickyBound(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		k := make([]*worker, 4)
@@ -190,6 +240,7 @@ func TestStickyBound(t *testing.T) {
 		// With nothing else to do, the owner is one.
 		owner := ""
 		for range 8 {
+			w.settle() // its last request may not be over yet
 			p := w.get("/?user=hot")
 			w.settle()
 			for _, k := range k {

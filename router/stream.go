@@ -50,7 +50,7 @@ type stream struct {
 	only    int    // anyWorker or nativeOnly
 	ticket  uint64
 	key     stickyKey
-	in      *room // where it waits, or would
+	owner   *seat // that it waits for, or would; nil: anybody's
 	roomed  bool
 	awaits  time.Time // the owner of its key, until then; zero: does not
 	granted *peer
@@ -431,7 +431,7 @@ func (s *stream) release() {
 	s.request.fields.Reset()
 	s.request = request{fields: s.request.fields}
 	s.at, s.only, s.ticket, s.granted = nil, 0, 0, nil
-	s.key, s.in, s.awaits = stickyKey{}, nil, time.Time{}
+	s.key, s.owner, s.awaits = stickyKey{}, nil, time.Time{}
 	s.credit = 0
 	s.mu.Lock()
 	s.upload.reset()
