@@ -133,6 +133,8 @@ vuln: ## known vulnerabilities in what we build on (asks vuln.go.dev)
 bench: bench-deps build ## CPU, latency and memory against nginx, HAProxy, Caddy, Mongrel2 and Pushpin, as a table
 	@CGO_ENABLED=0 $(GO) build -o bin/bench ./bench
 	bin/bench -dialmux bin/dialmux $(BENCHFLAGS)
+	echo '== finding the owner of a key'
+	$(GO) test -run '^$$' -bench '^Benchmark(Pick.*|Owner|Set.*|Diff)$$' -benchtime 0.5s ./router ./ring
 
 heavy: ## chaos-briefly, and with what it leaves of the processor race and fuzz-briefly
 	@$(MAKE) chaos-briefly & chaos=$$!

@@ -106,7 +106,7 @@ func owners(t *ring.Table) [][]string {
 
 // Defects of libring: changes were told where nothing had changed hands, two
 // or three for one.
-func TestADiffIsExact(t *testing.T) {
+func TestS4R1ADiffIsExact(t *testing.T) {
 	eachDistribution(t, func(t *testing.T, d ring.Distribution) {
 		type held struct {
 			member             string
@@ -241,7 +241,7 @@ func TestAChangeOfWeightMovesOneWay(t *testing.T) {
 
 // Seeds' defect: of ten nodes, one that joined or left at the front of the
 // alphabet moved 99 % of the partitions, one in the middle 58 %.
-func TestOneOfTenMovesATenthWhateverItsName(t *testing.T) {
+func TestS4R2OneOfTenMovesATenthWhateverItsName(t *testing.T) {
 	eachDistribution(t, func(t *testing.T, d ring.Distribution) {
 		most := 1.3 * 512 / 10
 		try := func(nine []ring.Member, name string) {

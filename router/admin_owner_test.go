@@ -43,7 +43,7 @@ func keyed(name, value string) func(*http.Request) {
 }
 
 // Requests go to whom /owner names first, and once that one has gone to whom it named second.
-func TestRequestsGoToWhomOwnerNames(t *testing.T) {
+func TestS4R7RequestsGoToWhomOwnerNames(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {
 		workers := map[string]*worker{}
 		for i, name := range []string{"a", "b", "c", "d"} {

@@ -146,7 +146,7 @@ func BenchmarkPickHotKey(b *testing.B) {
 			}
 			q.stick(q.routes.only, "path; bound=1.25")
 			s := someone(q, 1)
-			for range 8 * n {
+			for range 8*n + n/2 {
 				if _, err := q.acquire(s, false, 0); err != nil {
 					b.Fatal(err)
 				}
@@ -165,7 +165,7 @@ func BenchmarkPickHotKey(b *testing.B) {
 
 // Owners follow from names alone: not from the order in which workers join, nor from
 // how often others have come and gone.
-func TestTwoRoutersNameTheSameOwners(t *testing.T) {
+func TestS2R4TwoRoutersNameTheSameOwners(t *testing.T) {
 	const workers, keys = 100, 10_000
 	key := func(i int) uint64 { return ring.Hash(fmt.Sprint("user-", i)) }
 	one, other := crowd(workers, workers), crowd(0, 0)

@@ -405,7 +405,7 @@ func TestStickyREPs(t *testing.T) {
 	})
 }
 
-func TestStickyEmptyRingIs503(t *testing.T) {
+func TestS2R7StickyEmptyRingIs503(t *testing.T) {
 	story(t, router.Config{Sticky: "ip"}, func(w *world) {
 		w.get("/").wants(503, "no worker became ready in time")
 		k := w.join("a", 1)

@@ -104,7 +104,7 @@ func with(name, value string) func(*http.Request) {
 	return func(req *http.Request) { req.Header.Add(name, value) }
 }
 
-func TestStickyIPIsOneWorkerOverManyConnections(t *testing.T) {
+func TestS2R1StickyIPIsOneWorkerOverManyConnections(t *testing.T) {
 	fromStreet(t, router.Config{Sticky: "ip"}, router.Port{IdleTimeout: -1}, func(w *world, s *street) {
 		for _, name := range []string{"a", "b", "c"} {
 			w.serving(name)
@@ -135,7 +135,7 @@ func TestStickyIPIsOneWorkerOverManyConnections(t *testing.T) {
 	})
 }
 
-func TestStickyKeysAreSpreadAndOnlyTheDeadOnesMove(t *testing.T) {
+func TestS2R2R3StickyKeysAreSpreadAndOnlyTheDeadOnesMove(t *testing.T) {
 	const keys = 3000
 	var before []string
 	names := []string{"a", "b", "c"}
@@ -198,7 +198,7 @@ func TestStickyWeightsAreShares(t *testing.T) {
 }
 
 // Nobody chooses a worker by what it says of others: only trusted proxies are believed.
-func TestStickyIPBehindProxies(t *testing.T) {
+func TestS2R5StickyIPBehindProxies(t *testing.T) {
 	cfg := router.Config{Sticky: "ip", TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}}
 	fromStreet(t, cfg, router.Port{IdleTimeout: -1}, func(w *world, s *street) {
 		for i := range 16 {
