@@ -76,7 +76,7 @@ func composeUp(t *testing.T) *composed {
 	if _, err := exec.LookPath(c.program[0]); err != nil {
 		t.Skipf("there is neither docker compose nor docker-compose, so what README does with them, and docker-compose.yml, is not tried: %v", err)
 	}
-	c.env = append(os.Environ(), fmt.Sprint("COMPOSE_PROJECT_NAME=dialmux-test-", os.Getpid()), "DIALMUX_PORT=0", "DIALMUX_TOKEN="+rand.Text())
+	c.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+c.project(), "DIALMUX_PORT=0", "DIALMUX_TOKEN="+rand.Text())
 
 	// A process that outlives this one, and waits for its end.
 	log, err := os.Create(filepath.Join(t.TempDir(), "down"))
@@ -100,7 +100,11 @@ func composeUp(t *testing.T) *composed {
 		_ = alive.Close()
 		if err := down.Wait(); err != nil {
 			text, _ := os.ReadFile(log.Name())
-			t.Errorf("make down: %v\n%s", err, text)
+			if c.dockerErrs(string(text)) {
+				t.Logf("docker keeps a network in which it lists nobody, and says that somebody is: %s", text)
+			} else {
+				t.Errorf("make down: %v\n%s", err, text)
+			}
 		}
 		_ = log.Close()
 	})
@@ -121,6 +125,16 @@ func composeUp(t *testing.T) *composed {
 	}
 	return c
 }
+
+// dockerErrs tells whether all is down but a network that the engine (seen with 20.10, after a disconnect) takes for one in use,
+// though its own list of who is in it is empty: only its restart helps.
+func (c *composed) dockerErrs(said string) bool {
+	inspect := exec.Command("docker", "network", "inspect", "--format", "{{len .Containers}}", c.project()+"_default")
+	inside, err := inspect.Output()
+	return strings.Contains(said, "has active endpoints") && err == nil && strings.TrimSpace(string(inside)) == "0"
+}
+
+func (c *composed) project() string { return fmt.Sprint("dialmux-test-", os.Getpid()) }
 
 func (c *composed) command(args ...string) *exec.Cmd {
 	args = append(c.program[1:], args...)
