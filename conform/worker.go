@@ -68,7 +68,10 @@ type workerCase struct {
 // Run runs every case and calls each with its result. The error is why the kit
 // itself could not work.
 func (k *WorkerKit) Run(ctx context.Context, each func(Result)) error {
-	k.ctx, k.patience = ctx, patience
+	k.ctx = ctx
+	if k.patience == 0 {
+		k.patience = patience
+	}
 	k.stream = uint64(time.Now().UnixMicro())
 	k.endpoint = k.Listen
 	if k.endpoint == "" {
