@@ -27,42 +27,58 @@ func (q *pool) meant(where Where) (*route, error) {
 	if where.Path != "" && where.Path[0] != '/' {
 		return nil, wrong(http.StatusBadRequest, "the path %.140q begins with no /; say path= and one that does", where.Path)
 	}
-	q.mu.Lock()
-	q.sweep()
-	all, err := q.candidates(where)
-	q.mu.Unlock()
-	if err != nil {
-		return nil, err
+	host, path := strings.ToLower(where.Host), strings.TrimRight(where.Path, "/")
+	if host == "*" {
+		host = ""
 	}
-	sortRoutes(all)
-	for _, r := range all[1:] {
+	all, asked, services := q.candidates(where, host)
+	switch {
+	case len(all) > 0:
+	case len(services) == 0:
+		return nil, wrong(http.StatusNotFound, "no worker has announced anything yet; start one")
+	case where.Service == "":
+		return nil, wrong(http.StatusBadRequest, "there are several services: %s; say service=", listed(services))
+	default:
+		return nil, wrong(http.StatusNotFound, "no service here is called %.140q; there are: %s", where.Service, listed(services))
+	}
+	exact := slices.DeleteFunc(slices.Clone(all), func(r *route) bool {
+		return where.Host != "" && r.host != host || where.Path != "" && r.path != path
+	})
+	if len(exact) == 0 && asked != nil {
+		return asked, nil
+	}
+	if len(exact) == 0 {
+		return nil, wrong(http.StatusNotFound, "no route%s serves the host %.260q and the path %.140q; there are: %s", ofService(where), where.Host, where.Path, listed(names(all)))
+	}
+	first := slices.MinFunc(exact, func(a, b *route) int { return cmp.Or(cmp.Compare(a.host, b.host), cmp.Compare(a.path, b.path)) })
+	for _, r := range exact {
 		q.mu.Lock() // for each anew: there may be many, with many workers each
-		same := slices.Equal(r.roster.sites, all[0].roster.sites) && r.sticky.String() == all[0].sticky.String()
+		same := slices.Equal(r.roster.sites, first.roster.sites) && r.sticky.String() == first.sticky.String()
 		q.mu.Unlock()
 		if !same {
-			return nil, wrong(http.StatusBadRequest, "several routes%s are meant, and their workers or policies differ: %s; say host= and path=", ofService(where), listed(all, (*route).name))
+			return nil, wrong(http.StatusBadRequest, "several routes%s are meant, and their workers or policies differ: %s; say host= and path=", ofService(where), listed(names(exact)))
 		}
 	}
-	return all[0], nil
+	return first, nil
 }
 
-// candidates are the routes that may be meant, one or more. q.mu is held.
-func (q *pool) candidates(where Where) (all []*route, err error) {
-	v, open := q.services[where.Service], where.Host == "" && where.Path == ""
+// candidates are the routes of the service that is meant, and the one among them that a request with
+// that host and path would take; without any, the services there are.
+func (q *pool) candidates(where Where, host string) (all []*route, asked *route, services []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sweep()
+	v, found := q.services[where.Service]
+	open := where.Host == "" && where.Path == ""
 	switch {
-	case v != nil && (open || where.Service != ""):
-	case where.Service != "" && len(q.services) > 0:
-		return nil, wrong(http.StatusNotFound, "no service here is called %.140q; there are: %s", where.Service, q.serviceNames())
-	case len(q.services) == 0:
-		return nil, wrong(http.StatusNotFound, "no worker has announced anything yet; start one")
-	case !open: // of any service
+	case found && (open || where.Service != ""):
+	case where.Service == "" && (!open || len(q.services) == 1): // of any service
 		v = nil
-	case len(q.services) == 1:
-		for _, only := range q.services {
-			v = only
-		}
 	default:
-		return nil, wrong(http.StatusBadRequest, "there are several services: %s; say service=", q.serviceNames())
+		for name := range q.services {
+			services = append(services, cmp.Or(name, "one without a name"))
+		}
+		return nil, nil, services
 	}
 	for _, one := range q.services {
 		for r := range one.routes {
@@ -71,32 +87,14 @@ func (q *pool) candidates(where Where) (all []*route, err error) {
 			}
 		}
 	}
-	if open && len(all) > 0 {
-		return all, nil
-	}
-	host, path := strings.ToLower(where.Host), strings.TrimRight(where.Path, "/")
-	if host == "*" {
-		host = ""
-	}
-	exact := slices.DeleteFunc(slices.Clone(all), func(r *route) bool {
-		return where.Host != "" && r.host != host || where.Path != "" && r.path != path
-	})
-	if len(exact) > 0 {
-		return exact, nil
-	}
 	if r := q.routes.find([]byte(host), []byte(where.Path)); r != nil && r.isOf(v) {
-		return []*route{r}, nil
+		asked = r
 	}
-	sortRoutes(all)
-	return nil, wrong(http.StatusNotFound, "no route%s serves the host %.260q and the path %.140q; there are: %s", ofService(where), where.Host, where.Path, listed(all, (*route).name))
+	return all, asked, nil
 }
 
 // isOf tells whether workers of a service serve r, or were the last to; nil: of any.
 func (r *route) isOf(v *service) bool { return v == nil || r.service == v || r.seats[v] > 0 }
-
-func sortRoutes(all []*route) {
-	slices.SortFunc(all, func(a, b *route) int { return cmp.Or(cmp.Compare(a.host, b.host), cmp.Compare(a.path, b.path)) })
-}
 
 func ofService(where Where) string {
 	if where.Service == "" {
@@ -105,28 +103,21 @@ func ofService(where Where) string {
 	return " of service " + where.Service
 }
 
-func (q *pool) serviceNames() string {
-	names := make([]string, 0, len(q.services))
-	for name := range q.services {
-		names = append(names, cmp.Or(name, "one without a name"))
+func names(all []*route) (names []string) {
+	for _, r := range all {
+		names = append(names, r.name().String())
 	}
-	slices.Sort(names)
-	return listed(names, func(name string) string { return name })
+	return names
 }
 
 // listed is the first of all, and how many more there are.
-func listed[T any, S any](all []T, name func(T) S) string {
-	var b strings.Builder
-	for i, one := range all[:min(len(all), mostListed)] {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprint(&b, name(one))
-	}
+func listed(all []string) string {
+	slices.Sort(all)
+	text := strings.Join(all[:min(len(all), mostListed)], ", ")
 	if more := len(all) - mostListed; more > 0 {
-		fmt.Fprintf(&b, " and %d more", more)
+		text += fmt.Sprintf(" and %d more", more)
 	}
-	return b.String()
+	return text
 }
 
 // mostListed is how much is named of what there would be to choose from.
