@@ -71,4 +71,5 @@ func (q *pool) recover(p *peer) {
 	for i := range p.seats {
 		p.seats[i].at.aside--
 	}
+	q.reclaim(p)
 }

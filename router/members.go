@@ -110,10 +110,15 @@ type namesakes struct {
 }
 
 func (n *namesakes) add(p *peer) {
+	n.instances[p.info.Instance] = p
+	if p.draining {
+		p.label = p.info.Name
+		p.show(p.label)
+		return
+	}
 	for n.numbered[n.free] != nil {
 		n.free++
 	}
-	n.instances[p.info.Instance] = p
 	n.number(p, n.free)
 }
 

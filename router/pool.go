@@ -248,9 +248,8 @@ func (q *pool) release(p *peer, good bool) {
 		p.failures = 0
 	}
 	p.ended++
-	p.passed = false
 	q.run(p, -1)
-	q.offer(p)
+	q.readmit(p)
 	q.mu.Unlock()
 }
 
@@ -313,9 +312,17 @@ const refusalPause = 100 * time.Millisecond
 
 func (q *pool) resume(p *peer) {
 	q.mu.Lock()
-	p.passed = false
-	q.offer(p)
+	q.readmit(p)
 	q.mu.Unlock()
+}
+
+// readmit passes p over no more. q.mu is held.
+func (q *pool) readmit(p *peer) {
+	if p.passed {
+		p.passed = false
+		q.reclaim(p)
+	}
+	q.offer(p)
 }
 
 // drained is called when p's writer took the queue that was full.

@@ -154,6 +154,20 @@ func (q *pool) enlist(p *peer) {
 		r.insert(s)
 		r.busy += p.busy
 		r.weight += s.weight
+	}
+	q.settle(all)
+	q.reclaim(p)
+}
+
+// reclaim has those wait for p who wait for others, or for anybody, while p owns
+// their keys: it has just come, or had passed them on. q.mu is held.
+func (q *pool) reclaim(p *peer) {
+	if !p.listed {
+		return
+	}
+	var all []*stream
+	for i := range p.seats {
+		s := &p.seats[i]
 		s.at.each(func(o *stream) {
 			if s.outranks(o) {
 				all = append(all, o)
@@ -169,7 +183,7 @@ func (s *seat) outranks(o *stream) bool {
 	if by == nil || o.key.by != by || o.key.none {
 		return false
 	}
-	if o.owner == nil { // nobody was there
+	if o.owner == nil {
 		return by.Bound == 0
 	}
 	mine, other := s.distance(o.key.hash), o.owner.distance(o.key.hash)

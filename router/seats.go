@@ -152,5 +152,6 @@ func (q *pool) unroute(r *route) {
 	q.routes.remove(r)
 	q.relocate(r)
 	q.away -= r.roster.away
+	r.roster = roster{}
 	q.disown(r)
 }
