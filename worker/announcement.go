@@ -15,7 +15,7 @@ type Announcement struct {
 	changed chan struct{}   // closed by the next Replace
 }
 
-// Replace has workers announce w's Name, Token, Service, AppVersion, Zone, Hosts, Paths, Weight, Balance and Tags instead of what they did: all
+// Replace has workers announce w's Name, Token, Service, AppVersion, Zone, Hosts, Paths, Weight, Balance, Sticky and Tags instead of what they did: all
 // of it, in one step, over the connections that they have. Requests that run go on. A worker whose Run is ended right after still
 // says it, as its last word: what nobody announces any more is then forgotten by its routers at once. Fields that Run would not take are an
 // error, and nothing changes.
