@@ -106,8 +106,8 @@ func kill(t *testing.T, mutants map[string][]string, rep bool, command ...string
 func try(t *testing.T, rep bool, command []string) (failed []string, report []Result, err error) {
 	k := WorkerKit{
 		Listen: "tcp://127.0.0.1:0", Token: "t", REP: rep, Command: command, Output: io.Discard,
-		patience: 3 * patience, // they all work at once, perhaps beside other tests
-		Only: func(name string) bool { return !strings.HasSuffix(name, "ping") || command[len(command)-1] == "" }, // ten seconds
+		patience: 3 * patience,                                                                                        // they all work at once, perhaps beside other tests
+		Only:     func(name string) bool { return !strings.HasSuffix(name, "ping") || command[len(command)-1] == "" }, // ten seconds
 	}
 	if testing.Verbose() {
 		k.Output = os.Stderr

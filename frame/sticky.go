@@ -21,6 +21,7 @@ type Sticky struct {
 }
 
 const (
+	maxSticky     = 512 // bytes of a policy
 	maxStickyName = 128
 	// MaxStickyWait is the longest that keys may wait for their owner.
 	MaxStickyWait = time.Hour
@@ -38,8 +39,11 @@ var (
 //
 // Empty text is the zero value.
 func ParseSticky(text string) (s Sticky, err error) {
-	if text == "" {
+	switch {
+	case text == "":
 		return s, nil
+	case len(text) > maxSticky:
+		return s, fmt.Errorf("%d bytes: at most %d make a policy", len(text), maxSticky)
 	}
 	by, more, _ := strings.Cut(text, ";")
 	if err := s.readKey(strings.TrimSpace(by)); err != nil {

@@ -113,16 +113,22 @@ func (q *pool) look(where Where) (st RingStatus, by *policy, err error) {
 	}
 	now := time.Now()
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	r := &at.roster
+	q.expire(r)
 	by = at.sticky
 	st = RingStatus{Service: at.service.name, Route: at.name(), Sticky: by.String(), Members: make([]MemberStatus, len(r.seats))}
 	sum := 0
 	for _, s := range r.seats {
-		sum += s.weight
+		if s.owns(anyWorker, now) {
+			sum += s.weight
+		}
 	}
 	for i, s := range r.seats {
-		m := MemberStatus{Name: s.label, Weight: s.weight, Share: float64(s.weight) / float64(sum), State: "away", Away: s.p == nil, site: r.sites[i], owns: s.owns(anyWorker, now)}
+		m := MemberStatus{Name: s.label, Weight: s.weight, State: "away", Away: s.p == nil, site: r.sites[i], owns: s.owns(anyWorker, now)}
+		if m.owns {
+			m.Share = float64(s.weight) / float64(sum)
+		}
 		if p := s.p; p != nil {
 			m.State, m.Busy, m.Ended = p.state(), p.busy, p.ended
 		}

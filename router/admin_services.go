@@ -24,7 +24,7 @@ type RouteStatus struct {
 // Services lists what workers have announced, by name.
 func (r *Router) Services() []ServiceStatus {
 	r.pool.mu.Lock()
-	defer r.pool.mu.Unlock()
+	defer r.pool.unlock()
 	r.pool.sweep()
 	all := make([]ServiceStatus, 0, len(r.pool.services))
 	for _, v := range r.pool.services {

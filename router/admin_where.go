@@ -66,7 +66,7 @@ func (q *pool) meant(where Where) (*route, error) {
 // that host and path would take; without any, the services there are.
 func (q *pool) candidates(where Where, host string) (all []*route, asked *route, services []string) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	q.sweep()
 	v, found := q.services[where.Service]
 	open := where.Host == "" && where.Path == ""

@@ -17,7 +17,7 @@ const (
 // failed counts an answer that failed.
 func (q *pool) failed(p *peer) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	if p.aside { // what it still had counts no more
 		return
 	}
@@ -34,9 +34,7 @@ func (q *pool) failed(p *peer) {
 		p.seats[i].at.aside++
 	}
 	q.unring(p)
-	for i := range p.seats {
-		q.vacate(&p.seats[i])
-	}
+	q.vacate(p)
 	pause := min(firstAside<<min(p.failures-q.maxFailures, 10), longestAway)
 	p.r.log.Warn("worker set aside: its answers keep failing", "worker", p.name(), "in_a_row", p.failures, "pause", pause.String())
 	if p.probation != nil {
@@ -46,6 +44,7 @@ func (q *pool) failed(p *peer) {
 	p.probation = time.AfterFunc(pause, func() {
 		q.mu.Lock()
 		q.recover(p)
+		q.settle()
 		q.offer(p)
 		q.mu.Unlock()
 	})
@@ -57,7 +56,7 @@ func (q *pool) recall(at *route) {
 	for p := range q.peers {
 		if p.aside && slices.ContainsFunc(p.seats, func(s seat) bool { return s.at == at }) {
 			q.recover(p)
-			q.offer(p)
+			q.recalled = append(q.recalled, p)
 		}
 	}
 }

@@ -94,10 +94,12 @@ func (r *Router) judge(info *frame.JoinInfo) (at []place, code frame.Code, why s
 	if b := Balance(info.Balance); b != "" && b != RoundRobin && b != Least {
 		return nil, http2.ErrCodeProtocol, fmt.Sprintf("the balance %.140q: %s or %s is right", info.Balance, RoundRobin, Least)
 	}
-	if _, err := frame.ParseSticky(info.Sticky); err != nil {
+	by, err := frame.ParseSticky(info.Sticky)
+	if err != nil {
 		return nil, http2.ErrCodeProtocol, fmt.Sprintf("sticky %.140q: %v", info.Sticky, err)
 	}
-	at, err := places(info.Hosts, info.Paths)
+	info.Sticky = by.String() // one policy has one text from here on
+	at, err = places(info.Hosts, info.Paths)
 	if err != nil {
 		return nil, http2.ErrCodeProtocol, err.Error()
 	}

@@ -50,7 +50,7 @@ func (q *pool) claimOf(p *peer) (said *claim, now frame.JoinInfo, refused bool) 
 // is what it was.
 func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err error) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	if p.gone { // what it had still said must not turn that round
 		return nil, errTakenOver
 	}
@@ -59,19 +59,29 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err er
 		return nil, errTooManyRoutes
 	}
 	again, before := p.joined, p.seats
-	q.withdraw(p)
+	q.unseat(p, false)
+	if again && p.info.Name != info.Name {
+		q.unname(p)
+	}
 	info.Concurrency = min(max(info.Concurrency, 1), MaxConcurrency)
 	same := q.names[info.Name]
 	if same == nil {
 		same = &namesakes{instances: map[string]*peer{}, numbered: map[int]*peer{}, free: 1}
 		q.names[info.Name] = same
 	}
-	if other := same.instances[info.Instance]; other != nil && info.Instance != "" {
+	if other := same.instances[info.Instance]; other != nil && other != p && info.Instance != "" {
 		old = other
 		old.gone = true
 		before = append(before, old.seats...)
-		q.withdraw(old)
-		q.names[info.Name] = same // which withdraw forgets if that was the only one
+		q.unseat(old, false)
+		if p.draining {
+			q.unnumber(old)
+		} else {
+			same.succeed(old, p)
+		}
+	}
+	if again && same.instances[p.info.Instance] == p {
+		delete(same.instances, p.info.Instance)
 	}
 	p.info, p.slots, p.weight = info, int(info.Concurrency), int(min(max(info.Weight, 1), maxWeight))
 	if !again {
@@ -88,13 +98,12 @@ func (q *pool) join(p *peer, info frame.JoinInfo, at []place) (old *peer, err er
 	q.parked = slices.DeleteFunc(q.parked, func(o *peer) bool { return o == p })
 	if !p.draining {
 		q.count(p, 1)
-	}
-	for i := range before { // what it left, it does not come back to
-		q.giveUp(before[i].at, p.label)
+		q.enlist(p)
 	}
 	if fresh {
 		q.welcome()
 	}
+	q.settle()
 	q.offer(p)
 	return old, nil
 }
@@ -109,17 +118,34 @@ type namesakes struct {
 	free      int           // no number below is free
 }
 
+// add gives p a number, unless it has one already, or drains.
 func (n *namesakes) add(p *peer) {
 	n.instances[p.info.Instance] = p
-	if p.draining {
+	switch {
+	case p.draining:
 		p.label = p.info.Name
 		p.show(p.label)
+		return
+	case n.numbered[p.number] == p:
+		n.number(p, p.number)
 		return
 	}
 	for n.numbered[n.free] != nil {
 		n.free++
 	}
 	n.number(p, n.free)
+}
+
+// succeed gives p the number of an older connection of the same worker.
+func (n *namesakes) succeed(old, p *peer) {
+	if n.numbered[old.number] != old {
+		return
+	}
+	if n.numbered[p.number] == p {
+		delete(n.numbered, p.number)
+		n.free = min(n.free, p.number)
+	}
+	n.numbered[old.number], p.number = p, old.number
 }
 
 func (n *namesakes) number(p *peer, number int) {
@@ -154,13 +180,14 @@ func (n *namesakes) leave(p *peer) (alone *peer) {
 // new.
 func (q *pool) drain(p *peer) (first bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	first = !p.draining
 	p.draining = true
 	q.unring(p)
 	if p.joined && first {
 		q.count(p, -1)
-		q.unname(p)
+		q.delist(p, false)
+		q.unnumber(p)
 	}
 	return first
 }
@@ -170,11 +197,11 @@ func (q *pool) drain(p *peer) (first bool) {
 // many parked, the oldest is returned, to be closed.
 func (q *pool) park(p *peer, why string, late bool) (oldest *peer, ok bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	if p.gone || late && (p.joined || p.parked != "") {
 		return nil, false
 	}
-	q.withdraw(p)
+	q.withdraw(p, false)
 	if p.parked == "" {
 		q.parked = append(q.parked, p)
 	}
@@ -205,8 +232,8 @@ func (p *peer) letGo() {
 // remove forgets a connection that has ended.
 func (q *pool) remove(p *peer) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.withdraw(p)
+	defer q.unlock()
+	q.withdraw(p, true)
 	p.gone = true
 	for _, timer := range []*time.Timer{p.pause, p.probation} {
 		if timer != nil {
@@ -217,8 +244,16 @@ func (q *pool) remove(p *peer) {
 	q.parked = slices.DeleteFunc(q.parked, func(o *peer) bool { return o == p })
 }
 
-// withdraw undoes join. q.mu is held.
-func (q *pool) withdraw(p *peer) {
+// withdraw undoes join. lost: p said nothing, and may come back. q.mu is held.
+func (q *pool) withdraw(p *peer, lost bool) {
+	named := p.joined
+	if q.unseat(p, lost); named {
+		q.unname(p)
+	}
+}
+
+// unseat takes p's seats. q.mu is held.
+func (q *pool) unseat(p *peer, lost bool) {
 	q.unring(p)
 	if !p.joined {
 		return
@@ -226,10 +261,15 @@ func (q *pool) withdraw(p *peer) {
 	p.joined = false
 	if !p.draining {
 		q.count(p, -1)
+		q.delist(p, lost)
 	}
 	q.recover(p)
 	q.rise(p)
-	q.unname(p)
+}
+
+// unname takes p's name. q.mu is held.
+func (q *pool) unname(p *peer) {
+	q.unnumber(p)
 	same := q.names[p.info.Name]
 	if same.instances[p.info.Instance] == p {
 		delete(same.instances, p.info.Instance)
@@ -239,14 +279,14 @@ func (q *pool) withdraw(p *peer) {
 	}
 }
 
-// unname takes p's number. q.mu is held.
-func (q *pool) unname(p *peer) {
+// unnumber takes p's number. q.mu is held.
+func (q *pool) unnumber(p *peer) {
 	same := q.names[p.info.Name]
 	alone := same.leave(p)
 	if alone == nil {
 		return
 	}
-	q.delist(alone, true)
+	q.delist(alone, false)
 	delete(same.numbered, alone.number)
 	same.number(alone, 1)
 	q.enlist(alone)
@@ -267,10 +307,5 @@ func (q *pool) count(p *peer, n int) {
 		if at.aside > 0 && at.natives+at.reps <= at.aside {
 			q.recall(at)
 		}
-	}
-	if n > 0 {
-		q.enlist(p)
-	} else {
-		q.delist(p, false)
 	}
 }

@@ -44,7 +44,9 @@ type pool struct {
 	peers     map[*peer]struct{}   // all connections, parked ones too
 	arrivals  uint64               // how many there have been
 	names     map[string]*namesakes
-	away      int // seats that are kept for workers that have gone
+	away      int       // seats that are kept for workers that have gone
+	recalled  []*peer   // that are not set aside any more, and may serve once that is settled
+	adrift    []*stream // that wait, and look for their places anew when what changes has changed
 	parked    []*peer
 	closed    bool
 }
@@ -92,7 +94,7 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		return p, nil
 	}
 	err := q.hopeless(s)
-	if err == nil && !moved && !q.admits(s.at.service) {
+	if err == nil && !moved && !q.admits(s) {
 		err = errQueueFull
 	}
 	if err != nil {
@@ -139,6 +141,7 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 // it was sent the last time. q.mu is held.
 func (q *pool) locate(s *stream) {
 	q.sweep()
+	q.settle()
 	s.at = q.find(s)
 }
 
@@ -166,26 +169,40 @@ func (q *pool) anew(s *stream) <-chan time.Time {
 	return time.After(time.Until(when))
 }
 
-// relocate moves all who wait at some routes and belong to others now, in the order
-// in which they came. q.mu is held.
+// relocate unmoors all who wait at some routes and belong to others now. q.mu is held.
 func (q *pool) relocate(from ...*route) {
-	var all []*stream
 	for _, at := range from {
 		at.each(func(s *stream) {
 			if q.find(s) != at {
-				all = append(all, s)
+				q.unmoor(s)
 			}
 		})
 	}
-	q.settle(all)
 }
 
-// settle has some of those who wait look for their places anew, in the order in
-// which they came. q.mu is held.
-func (q *pool) settle(all []*stream) {
+// unmoor takes s out of where it waits, until settle. q.mu is held.
+func (q *pool) unmoor(s *stream) {
+	q.leave(s)
+	q.adrift = append(q.adrift, s)
+}
+
+// unlock settles who has been unmoored: no sooner, so that nobody goes elsewhere
+// amid a change that leaves its place where it was.
+func (q *pool) unlock() {
+	q.settle()
+	q.mu.Unlock()
+}
+
+// settle finds places for those who have been unmoored, in the order in which they
+// came. q.mu is held.
+func (q *pool) settle() {
+	if len(q.adrift)+len(q.recalled) == 0 {
+		return
+	}
+	all, recalled := q.adrift, q.recalled
+	q.adrift, q.recalled = nil, nil
 	slices.SortFunc(all, func(a, b *stream) int { return cmp.Compare(a.ticket, b.ticket) })
 	for _, s := range all {
-		q.leave(s)
 		s.at = q.find(s)
 		if p := q.pick(s); p != nil {
 			q.grant(s, p)
@@ -193,6 +210,9 @@ func (q *pool) settle(all []*stream) {
 		}
 		q.enter(s, true)
 		s.poke() // there may be no hope
+	}
+	for _, p := range recalled {
+		q.offer(p)
 	}
 }
 
@@ -222,12 +242,15 @@ func (q *pool) hopeless(s *stream) error {
 // admits tells whether one more may wait for a service. One alone that has routes may have all
 // the room; of several, none more than is left, so that one whose
 // workers are dead cannot fill it.
-func (q *pool) admits(v *service) bool {
+func (q *pool) admits(s *stream) bool {
 	left, services := max(q.limit, 0)-q.waiting, q.owners
 	if q.nowhere.service.waiting > 0 {
 		services++
 	}
-	return left > 0 && (services <= 1 || v.waiting < left)
+	if o := s.owner; o != nil && len(s.at.roster.seats) > 1 && o.waiting >= left {
+		return false
+	}
+	return left > 0 && (services <= 1 || s.at.service.waiting < left)
 }
 
 // serviceOf is what the workers call it that s was meant for; "": nothing.
@@ -250,7 +273,7 @@ func (q *pool) release(p *peer, good bool) {
 	p.ended++
 	q.run(p, -1)
 	q.readmit(p)
-	q.mu.Unlock()
+	q.unlock()
 }
 
 // unpick gives back a slot that was not used; it stays that worker's turn where
@@ -291,7 +314,7 @@ func (q *pool) unsent(p *peer, err error) {
 // over.
 func (q *pool) refused(p *peer, lost bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	defer q.unlock()
 	q.run(p, -1)
 	if lost {
 		p.ended++
@@ -300,6 +323,7 @@ func (q *pool) refused(p *peer, lost bool) {
 	}
 	p.passed = true
 	q.unring(p)
+	q.vacate(p)
 	if p.pause == nil {
 		p.pause = time.AfterFunc(refusalPause, func() { q.resume(p) })
 		return
@@ -313,7 +337,7 @@ const refusalPause = 100 * time.Millisecond
 func (q *pool) resume(p *peer) {
 	q.mu.Lock()
 	q.readmit(p)
-	q.mu.Unlock()
+	q.unlock()
 }
 
 // readmit passes p over no more. q.mu is held.
@@ -321,6 +345,7 @@ func (q *pool) readmit(p *peer) {
 	if p.passed {
 		p.passed = false
 		q.reclaim(p)
+		q.settle()
 	}
 	q.offer(p)
 }
@@ -421,6 +446,9 @@ func (q *pool) enter(s *stream, moved bool) {
 	s.roomed = true
 	q.waiting++
 	s.at.service.waiting++
+	if s.owner != nil {
+		s.owner.waiting++
+	}
 	if s.at.waiting++; s.at.waiting == 1 {
 		q.crowded[s.at] = struct{}{}
 	}
@@ -465,6 +493,9 @@ func (q *pool) leave(s *stream) {
 		s.roomed = false
 		q.waiting--
 		s.at.service.waiting--
+		if s.owner != nil {
+			s.owner.waiting--
+		}
 		if s.at.waiting--; s.at.waiting == 0 {
 			delete(q.crowded, s.at)
 		}

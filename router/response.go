@@ -50,7 +50,7 @@ func checkHead(fields frame.Fields) (length int64, hops bool, wrong string) {
 
 // clean copies to dst the fields that are for the client, and returns the names
 // that Connection takes out.
-func clean(dst *frame.Fields, fields frame.Fields, hops bool) (named nominated) {
+func clean(dst *frame.Fields, fields frame.Fields, hops, ringpop bool) (named nominated) {
 	if hops {
 		for name, value := range fields.All() {
 			if bytes.EqualFold(name, []byte("connection")) {
@@ -66,10 +66,13 @@ func clean(dst *frame.Fields, fields frame.Fields, hops bool) (named nominated) 
 		switch string(n) {
 		case "content-length", "dialmux-worker", "dialmux-router":
 			continue
-		default:
-			if isHopByHop(n) || named.has(n) {
+		case "x-ringpop-handled-by", "x-ringpop-received-by":
+			if ringpop {
 				continue
 			}
+		}
+		if isHopByHop(n) || named.has(n) {
+			continue
 		}
 		dst.AddBytes(n, value)
 	}
@@ -84,7 +87,7 @@ func (x *exchange) makeHead(p *part) (wrong string) {
 	}
 	h := &x.head
 	h.fields.Reset()
-	x.named = clean(&h.fields, p.fields, hops)
+	x.named = clean(&h.fields, p.fields, hops, x.r.cfg.RingpopHeaders)
 	h.status, h.length = p.status, length
 	if p.status < 200 && p.status != 101 {
 		return ""

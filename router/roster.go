@@ -17,6 +17,7 @@ type roster struct {
 	busy   int         // requests that run on them
 	weight int         // of those that are there
 	away   int         // seats that are kept for workers that have gone
+	expiry time.Time   // when the first of these is given up
 	found  []nearest   // lately, where there are many: most keys come again
 }
 
@@ -143,38 +144,32 @@ func (s *seat) owns(only int, now time.Time) bool {
 // enlist makes p an owner at its routes. q.mu is held.
 func (q *pool) enlist(p *peer) {
 	p.listed = true
-	var all []*stream
 	for i := range p.seats {
 		s := &p.seats[i]
 		s.label, s.weight = p.label, p.weight
 		r := &s.at.roster
-		if back := q.dropAway(r, s.label); back != nil {
-			back.room.each(func(o *stream) { all = append(all, o) })
-		}
+		q.giveUp(r, s.label) // it has come back
 		r.insert(s)
 		r.busy += p.busy
 		r.weight += s.weight
 	}
-	q.settle(all)
 	q.reclaim(p)
 }
 
-// reclaim has those wait for p who wait for others, or for anybody, while p owns
+// reclaim unmoors those who wait for others than p, or for anybody, while p owns
 // their keys: it has just come, or had passed them on. q.mu is held.
 func (q *pool) reclaim(p *peer) {
 	if !p.listed {
 		return
 	}
-	var all []*stream
 	for i := range p.seats {
 		s := &p.seats[i]
 		s.at.each(func(o *stream) {
 			if s.outranks(o) {
-				all = append(all, o)
+				q.unmoor(o)
 			}
 		})
 	}
-	q.settle(all)
 }
 
 // outranks tells whether one who waits should rather wait for s.
@@ -194,94 +189,93 @@ func (s *seat) distance(key uint64) uint64 {
 	return ring.Distance(s.seed, key, uint64(s.weight))
 }
 
-// delist undoes it. Where the policy says so its seats are kept for a while, unless
-// it only has another name now.
-func (q *pool) delist(p *peer, renamed bool) {
+// delist undoes it. Where p is lost, and the policy says so, its keys wait for it. q.mu is held.
+func (q *pool) delist(p *peer, lost bool) {
+	if !p.listed {
+		return
+	}
 	p.listed = false
-	var all []*stream
+	q.vacate(p)
 	for i := range p.seats {
 		s := &p.seats[i]
 		r := &s.at.roster
-		at, found := r.find(s.label)
-		if !found || r.seats[at] != s {
-			continue
-		}
-		s.room.each(func(o *stream) { all = append(all, o) })
+		at, _ := r.find(s.label)
 		r.remove(at)
 		r.busy -= p.busy
 		r.weight -= s.weight
-		if by := s.at.sticky; by != nil && by.Wait > 0 && !renamed {
-			all = q.expire(s.at, all)
-			if q.away < maxAway {
-				r.insert(&seat{at: s.at, label: s.label, weight: s.weight, until: time.Now().Add(by.Wait)})
-				r.away++
-				q.away++
-			}
+		if by := s.at.sticky; lost && by != nil && by.Wait > 0 {
+			q.expect(s, time.Now().Add(by.Wait))
 		}
 	}
-	q.settle(all)
 }
 
-// dropAway removes the seat that is kept under a label, if one is, and returns it.
-func (q *pool) dropAway(r *roster, label string) *seat {
+// expect keeps a seat for a worker that has gone.
+func (q *pool) expect(s *seat, until time.Time) {
+	r := &s.at.roster
+	q.expire(r)
+	if q.away == maxAway {
+		return
+	}
+	r.insert(&seat{at: s.at, label: s.label, weight: s.weight, until: until})
+	r.away++
+	q.away++
+	if r.expiry.IsZero() || until.Before(r.expiry) {
+		r.expiry = until
+	}
+}
+
+// expire gives up those that have been expected for long enough.
+func (q *pool) expire(r *roster) {
+	if r.away == 0 || time.Now().Before(r.expiry) {
+		return
+	}
+	now := time.Now()
+	r.expiry = time.Time{}
+	for _, s := range slices.Clone(r.seats) {
+		switch {
+		case s.p != nil:
+		case !now.Before(s.until):
+			q.giveUp(r, s.label)
+		case r.expiry.IsZero() || s.until.Before(r.expiry):
+			r.expiry = s.until
+		}
+	}
+}
+
+// giveUp expects who has gone by this label no more.
+func (q *pool) giveUp(r *roster, label string) {
 	i, found := r.find(label)
 	if !found || r.seats[i].p != nil {
-		return nil
+		return
 	}
-	s := r.seats[i]
+	r.seats[i].room.each(q.unmoor)
 	r.remove(i)
 	r.away--
 	q.away--
-	return s
 }
 
-// giveUp waits no more for who has gone by this label.
-func (q *pool) giveUp(at *route, label string) {
-	if s := q.dropAway(&at.roster, label); s != nil {
-		q.vacate(s)
+// vacate unmoors all who wait for p. q.mu is held.
+func (q *pool) vacate(p *peer) {
+	for i := range p.seats {
+		p.seats[i].room.each(q.unmoor)
 	}
-}
-
-// expire drops the seats that have been kept for long enough, and adds to all who
-// waits there.
-func (q *pool) expire(at *route, all []*stream) []*stream {
-	if at.roster.away == 0 {
-		return all
-	}
-	now := time.Now()
-	for _, o := range slices.Clone(at.roster.seats) {
-		if o.p == nil && !now.Before(o.until) {
-			q.dropAway(&at.roster, o.label)
-			o.room.each(func(s *stream) { all = append(all, s) })
-		}
-	}
-	return all
-}
-
-// vacate has all who wait at a seat look anew. q.mu is held.
-func (q *pool) vacate(s *seat) {
-	var all []*stream
-	s.room.each(func(o *stream) { all = append(all, o) })
-	q.settle(all)
 }
 
 // dismiss gives up those that s and others at its route have awaited for long
 // enough. q.mu is held.
 func (q *pool) dismiss(s *stream) {
 	if s.roomed && !s.awaits.IsZero() && !time.Now().Before(s.awaits) {
-		q.settle(q.expire(s.at, nil))
+		q.expire(&s.at.roster)
+		q.settle()
 	}
 }
 
 // stick has r keep requests as a worker wants, or else the router.
 func (q *pool) stick(r *route, announced string) {
 	r.announced = cmp.Or(announced, r.announced)
-	by := newPolicy(cmp.Or(r.announced, q.sticky))
-	if by.String() == r.sticky.String() {
-		return
+	text := cmp.Or(r.announced, q.sticky, "off")
+	if r.sticky.String() != text {
+		r.sticky = newPolicy(text)
+		r.each(q.unmoor)
 	}
-	r.sticky = by
-	var all []*stream
-	r.each(func(s *stream) { all = append(all, s) })
-	q.settle(all)
 }

@@ -21,6 +21,7 @@ type reception struct {
 	waiting []*stream
 	running []visit
 	n       int // requests so far
+	slept   bool
 }
 
 type visit struct {
@@ -31,13 +32,26 @@ type visit struct {
 // collect takes note of who has got a worker.
 func (r *reception) collect() {
 	r.waiting = slices.DeleteFunc(r.waiting, func(s *stream) bool {
-		if s.granted != nil {
-			r.running = append(r.running, visit{s, s.granted})
-			s.granted = nil
-			return true
+		if s.granted == nil {
+			return false
 		}
-		return false
+		r.served(s, s.granted)
+		s.granted = nil
+		return true
 	})
+}
+
+// served takes note that p has s, and checks that it is p's.
+func (r *reception) served(s *stream, p *peer) {
+	r.running = append(r.running, visit{s, p})
+	by := s.at.sticky
+	if by == nil || by.Bound > 0 || s.key.none || r.slept { // while it slept much may have changed
+		return
+	}
+	o := s.at.roster.nearest(s.key.hash, func(o *seat) bool { return o.p == p || o.p != nil && o.owns(s.only, time.Now()) })
+	if o == nil || o.p != p {
+		panic(fmt.Sprintf("%s has a request whose key is %s's", p.label, o.label))
+	}
 }
 
 // ask is the beginning of acquire.
@@ -50,7 +64,7 @@ func (r *reception) ask() {
 	s.ticket = r.q.ticket
 	r.q.locate(s)
 	if p := r.q.pick(s); p != nil {
-		r.running = append(r.running, visit{s, p})
+		r.served(s, p)
 		return
 	}
 	r.q.enter(s, false)
@@ -111,11 +125,18 @@ func (r *reception) check() {
 			panic("one waits at no seat of its route")
 		}
 		by := s.at.sticky
-		if by == nil || by.Bound > 0 || s.key.none || s.owner == nil {
+		if by == nil || by.Bound > 0 || s.key.none {
 			continue
 		}
+		if s.key.by != by {
+			panic("one waits by a policy that is none any more")
+		}
 		o := s.at.roster.nearest(s.key.hash, func(o *seat) bool { return o.p != nil && o.owns(s.only, now) })
-		if o != nil && o.distance(s.key.hash) < s.owner.distance(s.key.hash) {
+		switch {
+		case o == nil:
+		case s.owner == nil:
+			panic(fmt.Sprintf("one waits for anybody, and %s owns its key", o.label))
+		case o.distance(s.key.hash) < s.owner.distance(s.key.hash):
 			panic(fmt.Sprintf("one waits for %s, and %s owns its key", s.owner.label, o.label))
 		}
 	}
@@ -155,23 +176,30 @@ func (d *dice) receive() {
 	r := &reception{q: newPool(&Config{
 		QueueLimit: 1000, QueueWait: time.Hour, Forget: time.Hour, MaxFailures: 2, Sticky: stickyPolicies[d.roll(len(stickyPolicies))], SlowStart: time.Duration(d.roll(2)) * time.Second,
 	})}
-	join := func(p *peer, name int) {
-		if name < 0 {
-			return
-		}
-		info := frame.JoinInfo{
-			Name: fmt.Sprint("w", name), Instance: fmt.Sprintf("%p", p), Weight: uint64(1 + d.roll(3)), Concurrency: uint64(1 + d.roll(2)),
-			Sticky: stickyPolicies[d.roll(len(stickyPolicies))],
-		}
-		at := [][]place{{{}}, {{}, {path: "/users"}}, {{path: "/users"}}}[d.roll(3)]
-		if _, err := r.q.join(p, info, at); err != nil {
-			panic(err)
-		}
+	nameOf := func(p *peer) int {
+		name := -1
+		_, _ = fmt.Sscanf(p.info.Name, "w%d", &name)
+		return name
 	}
 	end := func(p *peer) { // its streams go with it
 		r.q.remove(p)
 		r.workers = slices.DeleteFunc(r.workers, func(o *peer) bool { return o == p })
 		r.running = slices.DeleteFunc(r.running, func(v visit) bool { return v.p == p })
+	}
+	join := func(p *peer, name int, instance string) {
+		if name < 0 {
+			return
+		}
+		info := frame.JoinInfo{
+			Name: fmt.Sprint("w", name), Instance: instance, Weight: uint64(1 + d.roll(3)), Concurrency: uint64(1 + d.roll(2)),
+			Sticky: stickyPolicies[d.roll(len(stickyPolicies))],
+		}
+		at := [][]place{{{}}, {{}, {path: "/users"}}, {{path: "/users"}}}[d.roll(3)]
+		if old, err := r.q.join(p, info, at); err != nil {
+			panic(err)
+		} else if old != nil {
+			end(old)
+		}
 	}
 	over := func(how func(v visit)) {
 		if len(r.running) > 0 {
@@ -196,15 +224,18 @@ func (d *dice) receive() {
 		func() {
 			p := newcomer()
 			r.workers = append(r.workers, p)
-			join(p, d.roll(5))
+			join(p, d.roll(5), fmt.Sprint("i", len(*d)))
 		},
-		func() {
-			some(func(p *peer) {
-				name := -1
-				_, _ = fmt.Sscanf(p.info.Name, "w%d", &name)
-				join(p, name)
+		func() { some(func(p *peer) { join(p, nameOf(p), p.info.Instance) }) },
+		func() { some(func(p *peer) { join(p, d.roll(5), p.info.Instance) }) },
+		func() { // it dials again before its old connection is known to be dead
+			some(func(old *peer) {
+				p := newcomer()
+				r.workers = append(r.workers, p)
+				join(p, nameOf(old), old.info.Instance)
 			})
 		},
+		func() { some(func(p *peer) { r.q.park(p, "its token is not what it was", false) }) },
 		func() { some(end) },
 		func() { some(func(p *peer) { r.q.drain(p) }) },
 		func() { over(func(v visit) { r.q.release(v.p, true) }) },
@@ -212,17 +243,19 @@ func (d *dice) receive() {
 		func() { over(func(v visit) { r.q.release(v.p, false); r.q.failed(v.p) }) },
 		func() { over(func(v visit) { r.q.refused(v.p, false) }) },
 		func() { over(func(v visit) { r.q.unpick(v.p, v.s.at) }) },
-		func() { time.Sleep(700 * time.Millisecond); r.look() },
+		func() { time.Sleep(700 * time.Millisecond); r.slept = true; r.look() },
 	}
 	for len(*d) > 0 {
 		deeds[d.roll(len(deeds))]()
 		synctest.Wait()
 		r.collect()
 		r.check()
+		r.slept = false
 	}
 
-	for _, p := range slices.Clone(r.workers) {
-		end(p)
+	for len(r.workers) > 0 {
+		end(r.workers[0])
+		r.collect()
 	}
 	p := &peer{conn: new(zmtp.Conn), r: &Router{log: slog.New(slog.DiscardHandler)}}
 	r.q.add(p)

@@ -193,9 +193,11 @@ func New(cfg Config) (*Router, error) {
 	if cfg.Balance != "" && cfg.Balance != RoundRobin && cfg.Balance != Least {
 		return nil, fmt.Errorf("balance %q: %s or %s is right", cfg.Balance, RoundRobin, Least)
 	}
-	if _, err := frame.ParseSticky(cfg.Sticky); err != nil {
+	by, err := frame.ParseSticky(cfg.Sticky)
+	if err != nil {
 		return nil, fmt.Errorf("sticky %q: %w", cfg.Sticky, err)
 	}
+	cfg.Sticky = by.String()
 	for _, secret := range cfg.StickySecrets {
 		if len(secret) < MinStickySecret {
 			return nil, fmt.Errorf("a secret for sticky cookies has %d bytes: use %d or more, such as a line of `openssl rand -base64 32`", len(secret), MinStickySecret)

@@ -47,13 +47,15 @@ type room [2]list[stream, *stream]
 
 func (r *room) each(visit func(*stream)) {
 	for only := range r {
-		for s := r[only].head; s != nil; s = s.after {
+		for s := r[only].head; s != nil; {
+			next := s.after
 			visit(s)
+			s = next
 		}
 	}
 }
 
-// each calls visit with all who wait at r, which may not leave meanwhile.
+// each calls visit with all who wait at r, who may leave then.
 func (r *route) each(visit func(*stream)) {
 	if r.waiting == 0 {
 		return
@@ -67,17 +69,18 @@ func (r *route) each(visit func(*stream)) {
 // seat is a worker's place at one of its routes.
 type seat struct {
 	links[seat]
-	p      *peer // nil: it has gone, and its keys wait for it
-	at     *route
-	label  string    // of p
-	seed   uint64    // of the label
-	weight int       // of p
-	until  time.Time // they wait, if p has gone
-	room   room      // for p alone
-	ticket uint64
-	load   int     // in the ring
-	turns  int     // that it has had in a row
-	since  float64 // by the route's clock it saves up for a request, while it starts slowly
+	p       *peer // nil: it has gone, and its keys wait for it
+	at      *route
+	label   string    // of p
+	seed    uint64    // of the label
+	weight  int       // of p
+	until   time.Time // they wait, if p has gone
+	room    room      // for p alone
+	waiting int       // in it
+	ticket  uint64
+	load    int     // in the ring
+	turns   int     // that it has had in a row
+	since   float64 // by the route's clock it saves up for a request, while it starts slowly
 }
 
 // routes finds the route of a request: by host, an exact one before the longest

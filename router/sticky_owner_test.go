@@ -414,3 +414,147 @@ func TestS2R7StickyEmptyRingIs503(t *testing.T) {
 		w.get("/").wants(503, "no worker became ready in time")
 	})
 }
+
+// Who waits for an owner that refuses goes to the next at once, as those do that come then.
+func TestStickyRefusalMovesThoseWhoWait(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		all, key := w.strictly(2, "query:user")
+		first := w.get(key)
+		refused := all[0].request()
+		var more []*pending
+		for range 5 {
+			more = append(more, w.get(key))
+		}
+		all[1].silent()
+		refused.reset(http2.ErrCodeRefusedStream)
+		for range 6 {
+			all[1].request().answer(200, "next")
+		}
+		for _, p := range append(more, first) {
+			p.wants(200, "next")
+		}
+	})
+}
+
+// Announcing the same again, over the same connection or a new one, moves nobody.
+func TestStickyAnnouncingAgainMovesNobody(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		all, key := w.strictly(2, "query:user")
+		first := w.get(key)
+		running := all[0].request()
+		second := w.get(key)
+		w.settle()
+		all[0].join(1, sticks("query:user"))
+		all[1].silent()
+		running.answer(200, "")
+		first.wants(200, "")
+		c := all[0].request()
+		third := w.get(key)
+		w.settle()
+		again := w.native("w0") // its old connection is not known to be dead
+		again.join(1, sticks("query:user"))
+		all[1].silent()
+		for range 2 { // what ran on the old one, too
+			again.request().answer(200, "again")
+		}
+		_ = c
+		second.wants(200, "again")
+		third.wants(200, "again")
+	})
+}
+
+// Two of one name keep their numbers, and so their keys, when one of them announces itself again.
+func TestStickyNamesakesKeepTheirKeys(t *testing.T) {
+	story(t, router.Config{Sticky: "query:user"}, func(w *world) {
+		a := w.serving("a")
+		w.serving("a", func(info *frame.JoinInfo) { info.Instance = "another" })
+		v := w.visitor()
+		before := v.owners(60)
+		a.join(64)
+		w.settle()
+		if !slices.Equal(v.owners(60), before) {
+			t.Error("they have exchanged keys")
+		}
+	})
+}
+
+// Who leaves in order, or must, is not waited for.
+func TestStickyWaitIsNotForWhoLeavesInOrder(t *testing.T) {
+	story(t, router.Config{Grants: []router.Grant{{Token: "t"}}}, func(w *world) {
+		token := func(info *frame.JoinInfo) { info.Token = "t"; info.Sticky = "query:user; wait=1m" }
+		a, b := w.native("a"), w.native("b")
+		for _, k := range []*worker{a, b} {
+			k.join(1, token)
+		}
+		w.settle()
+		key := ""
+		for i := 0; key == ""; i++ {
+			path := fmt.Sprintf("/?user=%d", i)
+			p := w.get(path)
+			w.settle()
+			if c := a.tryRequest(); c != nil {
+				key = path
+				c.answer(200, "")
+			} else {
+				b.request().answer(200, "")
+			}
+			p.wants(200, "")
+		}
+		a.goAway(frame.MaxNumber)
+		w.settle()
+		a.die()
+		w.settle()
+		p := w.get(key)
+		b.request().answer(200, "at once")
+		p.wants(200, "at once")
+	})
+}
+
+// One owner's requests do not take all the room.
+func TestStickyOneOwnerCannotFillTheRoom(t *testing.T) {
+	story(t, router.Config{QueueLimit: 8}, func(w *world) {
+		all, key := w.strictly(2, "query:user")
+		other := ""
+		for i := 0; other == ""; i++ {
+			path := fmt.Sprintf("/?user=x%d", i)
+			p := w.get(path)
+			w.settle()
+			if c := all[1].tryRequest(); c != nil {
+				other = path
+				c.answer(200, "")
+			} else {
+				all[0].request().answer(200, "")
+			}
+			p.wants(200, "")
+		}
+		runs := []*pending{w.get(key), w.get(other)}
+		calls := []*call{all[0].request(), all[1].request()}
+		full := 0
+		for range 8 {
+			p := w.get(key)
+			if !p.waiting() {
+				p.wants(503, "too many")
+				full++
+				continue
+			}
+			runs = append(runs, p)
+		}
+		if full != 4 {
+			t.Errorf("%d of 8 found no room at one owner, want 4", full)
+		}
+		waits := w.get(other)
+		if !waits.waiting() {
+			t.Error("at the other owner there is no room either")
+		}
+		calls[1].answer(200, "")
+		all[1].request().answer(200, "")
+		waits.wants(200, "")
+		calls[0].answer(200, "")
+		for range 4 {
+			all[0].request().answer(200, "")
+		}
+		for _, p := range runs {
+			p.wants(200, "")
+		}
+	})
+}

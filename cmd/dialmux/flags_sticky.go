@@ -30,7 +30,7 @@ func (k *sticking) flags(usage string, def frame.Sticky) []cli.Flag {
 		flag("sticky-fallback", "for requests without that key, take the client's address, or let them take turns: this `WAY`, ip or round-robin", &k.fallback, stickyByIP, parseStickyFallback),
 		flag("sticky-bound", "let a key's owner have this `NUMBER` of times the mean of requests at once, as 1.25, and give the next in the key's list what is more; 0: any, and they wait for it (default: 0)",
 			&k.bound, 0, parseStickyBound),
-		flag("sticky-wait", "let keys of a worker that has gone wait for it for this `DURATION` before they move", &k.wait, 0, parseStickyWait),
+		flag("sticky-wait", "let keys of a worker that is lost wait for it for this `DURATION` before they move", &k.wait, 0, parseStickyWait),
 		flag("sticky-issue", "give clients the cookie of cookie:NAME that show none, signed", &k.issue, false, parseBool),
 	}
 }
@@ -69,7 +69,7 @@ func (k *sticking) policy(said func(name string) bool, called func(name string) 
 		case !said(o.name):
 			continue
 		case by.By == "" || by.By == "off":
-			return "", fmt.Errorf("%s is there, but no %s; say there what the key is, such as ip or cookie:NAME", called(o.name), called("sticky"))
+			return "", fmt.Errorf("%s is there, but no policy in %s; say there what the key is, such as ip or cookie:NAME", called(o.name), called("sticky"))
 		}
 		o.set()
 	}
