@@ -475,6 +475,10 @@ func TestStickyNamesakesKeepTheirKeys(t *testing.T) {
 		if !slices.Equal(v.owners(60), before) {
 			t.Error("they have exchanged keys")
 		}
+		w.serving("a") // a has a new connection
+		if !slices.Equal(v.owners(60), before) {
+			t.Error("they have exchanged keys when one had a new connection")
+		}
 	})
 }
 
