@@ -152,7 +152,7 @@ func TestWrongAppFiles(t *testing.T) {
 		`{"to": "http://a", "strip-prefix": true}`:                      `give the prefix there`,
 		`{"to": "http://a", "name": "a b"}`:                             `want 1 to 128 letters`,
 		`{"to": "http://a", "sticky": "header"}`:                        `"sticky": invalid value "header": want a name behind the colon`,
-		`{"to": "http://a", "sticky-bound": 2}`:                         `"sticky-bound" is there, but no "sticky"; say there what the key is, such as ip or cookie:NAME`,
+		`{"to": "http://a", "sticky-bound": 2}`:                         `"sticky-bound" is there, but no policy in "sticky"; say there what the key is, such as ip or cookie:NAME`,
 		`{"to": "http://a", "sticky": "ip", "sticky-issue": true}`:      `"sticky-issue" is there, but no cookie in "sticky"; say cookie:NAME there`,
 		`{"to": "http://a", "sticky": "ip", "sticky-wait": "2h"}`:       `"sticky-wait": invalid value "2h": want at most 1h0m0s`,
 		`{"lb": false}`: `there is no key "lb"`,
