@@ -30,13 +30,16 @@ var errUnsent = errors.New("the app closed the connection before the request was
 func (a *App) forward(w http.ResponseWriter, q request) {
 	c, sent := a.idle.take(q.again), false
 	for {
+		x := exchange{a: a, c: c, q: &q, w: w}
 		if c == nil {
 			var err error
+			x.newcomer = a.idle.await(turn)
 			if c, err = a.connect(q.Context()); err != nil {
+				x.newcomer.end()
 				a.refuse(&q, err, sent)
 			}
+			x.c = c
 		}
-		x := exchange{a: a, c: c, q: &q, w: w}
 		err := x.run()
 		switch {
 		case err == nil:
@@ -122,14 +125,15 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 
 // exchange is one request on one connection.
 type exchange struct {
-	a      *App
-	c      *conn
-	q      *request
-	w      http.ResponseWriter
-	upload *upload // nil: there is no body
-	heard  bool    // something of an answer came
-	begun  bool    // its head went out
-	stale  bool    // it failed since the app had closed the connection, as far as anyone can see
+	a        *App
+	c        *conn
+	q        *request
+	w        http.ResponseWriter
+	newcomer *newcomer // nil: the connection was kept
+	upload   *upload   // nil: there is no body
+	heard    bool      // something of an answer came
+	begun    bool      // its head went out
+	stale    bool      // it failed since the app had closed the connection, as far as anyone can see
 }
 
 func (x *exchange) run() (err error) {
@@ -138,6 +142,7 @@ func (x *exchange) run() (err error) {
 	reusable := false
 	var sending sync.WaitGroup
 	defer func() { // a panic of the ResponseWriter too
+		x.served()
 		x.stale = err != nil && c.kept && !x.heard && x.q.Context().Err() == nil
 		whole := x.settle(reusable)
 		if !stop() || !whole || !reusable || err != nil {
@@ -183,6 +188,14 @@ func (x *exchange) run() (err error) {
 	return err
 }
 
+// served is called when the app has turned to the request, or nobody waits for that any more.
+func (x *exchange) served() {
+	if x.newcomer != nil {
+		x.newcomer.end()
+		x.newcomer = nil
+	}
+}
+
 // settle ends the upload, and reports whether it was whole.
 func (x *exchange) settle(answered bool) bool {
 	u := x.upload
@@ -213,6 +226,7 @@ func (x *exchange) readHead() (*http.Response, error) {
 		res, err := http.ReadResponse(c.answers, x.q.Request)
 		full := c.limit <= 0
 		x.heard = x.heard || c.limit < maxHead
+		x.served()
 		c.limit = math.MaxInt64
 		switch {
 		case err != nil && full:

@@ -17,7 +17,11 @@ func (a *App) Check(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, a.options.Timeout)
 	defer cancel()
 	end, _ := limited.Deadline()
+	waiting := a.idle.await(min(turn, a.options.Timeout/2))
 	err := a.probe(limited)
+	if waiting.end(); err != nil { // they may be what holds the app
+		a.closeIdle()
+	}
 	switch {
 	case err == nil, ctx.Err() != nil, time.Now().Before(end):
 		return err

@@ -174,6 +174,11 @@ func (a *App) dial(ctx context.Context) (net.Conn, error) {
 // Close closes connections that no request uses. The app may be used again.
 func (a *App) Close() {
 	a.idle.anew()
+	a.closeIdle()
+}
+
+func (a *App) closeIdle() {
+	a.idle.empty()
 	if a.h2 != nil {
 		a.h2.CloseIdleConnections()
 	}
