@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,4 +126,42 @@ func TestAFailedCheckClosesWhatIsKept(t *testing.T) {
 		t.Error("it says no, and is healthy")
 	}
 	<-ended
+}
+
+// An app that answers requests and has no time for a check is not ill. One that says no, or fails with every request, is.
+func TestABusyAppIsHealthy(t *testing.T) {
+	for name, tc := range map[string]struct {
+		health, answer string
+		stays          bool
+	}{
+		"no answer to checks":       {"", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", true},
+		"says no":                   {"HTTP/1.1 503 Ill\r\nContent-Length: 0\r\n\r\n", hi, false},
+		"no answer to checks, ails": {"", "HTTP/1.1 500 Ill\r\nContent-Length: 0\r\n\r\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var checks atomic.Int64
+			app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+				for head := readHead(r); head != ""; head = readHead(r) {
+					switch {
+					case !strings.HasPrefix(head, "GET /healthz"):
+						_, _ = io.WriteString(nc, tc.answer)
+					case checks.Add(1) == 1:
+						_, _ = io.WriteString(nc, hi)
+					default:
+						_, _ = io.WriteString(nc, tc.health)
+					}
+				}
+			})
+			w := watch(t, "http://"+app.address, sidecar.Options{Health: "/healthz", Interval: time.Second, Timeout: 300 * time.Millisecond})
+			eventually(t, "a worker", func() bool { return w.dialling.Load() == 1 })
+			for checks.Load() < 6 && w.dialling.Load() == 1 {
+				w.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+			}
+			if stays := w.dialling.Load() == 1; stays != tc.stays {
+				t.Errorf("the worker is there: %v, want %v", stays, tc.stays)
+			}
+			eventually(t, "its end", func() bool { return w.dialling.Load() == 0 }) // none of its requests is answered now
+		})
+	}
 }

@@ -179,6 +179,7 @@ func (x *exchange) run() (err error) {
 	if err != nil {
 		return err
 	}
+	x.a.hear(res.StatusCode)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return x.tunnel(res)
 	}

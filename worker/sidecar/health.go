@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -22,13 +23,34 @@ func (a *App) Check(ctx context.Context) error {
 	if waiting.end(); err != nil { // they may be what holds the app
 		a.closeIdle()
 	}
+	early := time.Now().Before(end)
 	switch {
-	case err == nil, ctx.Err() != nil, time.Now().Before(end):
+	case err == nil, ctx.Err() != nil:
+		return err
+	case early && isTimeout(err):
+		return noAnswer(err.Error())
+	case early:
 		return err
 	case a.options.Health == "":
-		return fmt.Errorf("no connection within %v", a.options.Timeout)
+		return noAnswer(fmt.Sprintf("no connection within %v", a.options.Timeout))
 	}
-	return fmt.Errorf("%s: no answer within %v", a.options.Health, a.options.Timeout)
+	return noAnswer(fmt.Sprintf("%s: no answer within %v", a.options.Health, a.options.Timeout))
+}
+
+// noAnswer is why an app is not healthy that has not said no: it hangs, or has a lot to do.
+type noAnswer string
+
+func (e noAnswer) Error() string { return string(e) }
+
+func isNoAnswer(err error) bool {
+	_, silent := errors.AsType[noAnswer](err)
+	return silent
+}
+
+// isTimeout tells that nobody answers, or that too many wait already: of a Unix socket that is known at once.
+func isTimeout(err error) bool {
+	timed, ok := errors.AsType[net.Error](err)
+	return ok && timed.Timeout()
 }
 
 func (a *App) probe(ctx context.Context) error {
@@ -53,6 +75,19 @@ func (a *App) probe(ctx context.Context) error {
 		return fmt.Errorf("%s answers with status %d", a.options.Health, res.StatusCode)
 	}
 	return nil
+}
+
+// hear notes that the app has answered a request.
+func (a *App) hear(status int) {
+	if status < http.StatusInternalServerError {
+		a.heard.Store(int64(time.Since(a.made)))
+	}
+}
+
+// heardWithin tells whether it did so in the last d.
+func (a *App) heardWithin(d time.Duration) bool {
+	heard := time.Duration(a.heard.Load())
+	return heard > 0 && time.Since(a.made)-heard < d
 }
 
 // ask sends a request without a body on a connection of its own, and returns the answer's head.
@@ -153,6 +188,8 @@ func (a *App) awaitDown(ctx context.Context) error {
 			return nil
 		case err == nil:
 			bad = 0
+		case isNoAnswer(err) && a.heardWithin(a.options.Interval): // it has a lot to do
+			bad, next = 0, next/2
 		default:
 			next /= 2
 			if bad++; bad >= a.options.Down {

@@ -43,6 +43,7 @@ func (a *App) forwardHTTP2(w http.ResponseWriter, q request) {
 		a.fail(w, &q, err, false)
 		return
 	}
+	a.hear(res.StatusCode)
 	if err := a.copyAnswer(w, res, nil); err != nil {
 		a.fail(w, &q, err, true)
 	}
