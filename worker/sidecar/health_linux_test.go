@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time")
+	"time"
+)
 
 // An app that takes no more connections, and does not refuse them either.
 func TestCheckOfAFullBacklog(t *testing.T) {
