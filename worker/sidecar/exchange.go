@@ -23,7 +23,7 @@ func (f *fault) Error() string { return f.err.Error() }
 
 var errMalformed = errors.New("its head is malformed, or no HTTP/1.1 at all")
 
-var errUnsent = errors.New("the app closed the connection before the request was written")
+var errUnsent = errors.New("the app closed the connection before the request was written, or hangs")
 
 // forward asks over HTTP/1.1. An app may close a connection that it has kept just when a request comes: that is no fault of either, and the
 // request goes again on a fresh one if it can.
@@ -116,7 +116,7 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 	case errors.Is(err, errUnsent):
 		panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
 	default:
-		if !begun {
+		if !begun && !errors.Is(err, errHung) {
 			a.expire(q.Context())
 		}
 		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
@@ -130,6 +130,7 @@ type exchange struct {
 	q        *request
 	w        http.ResponseWriter
 	newcomer *newcomer // nil: the connection was kept
+	waiter   *waiter   // nil: no other worker may have the request
 	upload   *upload   // nil: there is no body
 	heard    bool      // something of an answer came
 	begun    bool      // its head went out
@@ -143,7 +144,10 @@ func (x *exchange) run() (err error) {
 	var sending sync.WaitGroup
 	defer func() { // a panic of the ResponseWriter too
 		x.served()
-		x.stale = err != nil && c.kept && !x.heard && x.q.Context().Err() == nil
+		if x.a.waiting.leave(x.waiter) {
+			err = errHung
+		}
+		x.stale = err != nil && c.kept && !x.heard && x.q.Context().Err() == nil && !errors.Is(err, errHung)
 		whole := x.settle(reusable)
 		if !stop() || !whole || !reusable || err != nil {
 			_ = c.Close()
@@ -159,6 +163,10 @@ func (x *exchange) run() (err error) {
 		}
 	}()
 
+	var ok bool
+	if x.waiter, ok = x.a.waiting.join(x.q, func() { _ = c.Close() }); !ok {
+		return errUnsent
+	}
 	c.scratch = x.q.appendHead(c.scratch[:0], x.a.host)
 	n, err := c.Write(c.scratch)
 	if err != nil && n == 0 {
@@ -178,6 +186,9 @@ func (x *exchange) run() (err error) {
 	res, err := x.readHead() // its body is not closed, which would be to read it to the end: the connection is what holds anything
 	if err != nil {
 		return err
+	}
+	if x.a.waiting.leave(x.waiter) {
+		return errHung
 	}
 	x.a.hear(res.StatusCode)
 	if res.StatusCode == http.StatusSwitchingProtocols {

@@ -123,6 +123,7 @@ func (a *App) Run(ctx context.Context, w worker.Worker) error {
 	for a.awaitUp(ctx) {
 		a.log.Info("the app is healthy", "app", a.target)
 		a.idle.anew() // of what was there before it came
+		a.waiting.well()
 		up, withdraw := context.WithCancel(ctx)
 		serving.Go(func() {
 			if err := w.Run(up); err != nil {
@@ -131,10 +132,14 @@ func (a *App) Run(ctx context.Context, w worker.Worker) error {
 				errs = errors.Join(errs, err)
 			}
 		})
-		if why := a.awaitDown(ctx); why != nil {
+		why := a.awaitDown(ctx)
+		if why != nil {
 			a.log.Warn("the app is not healthy: the worker leaves until it is", "app", a.target, "why", why)
 		}
 		withdraw()
+		if isNoAnswer(why) { // one that says no may well have answers to give
+			a.waiting.hang()
+		}
 	}
 	serving.Wait()
 	return errs

@@ -65,6 +65,7 @@ type App struct {
 	refusing chan struct{} // of one: a connection was refused just now
 	buffers  sync.Pool     // of *[bufferSize]byte
 	idle     idle
+	waiting  waiting
 	heard    atomic.Int64 // when the app answered last, since made; 0: it has not
 	made     time.Time
 }
@@ -78,6 +79,7 @@ func New(target string, o Options) (*App, error) {
 	a := &App{target: target, made: time.Now(), refusing: make(chan struct{}, 1), dialer: net.Dialer{Timeout: dialTimeout}}
 	a.buffers.New = func() any { return new([bufferSize]byte) }
 	a.idle.anew()
+	a.waiting.all = map[*waiter]struct{}{}
 	if err := a.parse(target); err != nil {
 		return nil, err
 	}
