@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/dialmux/dialmux/worker"
 )
+
+// maxHealth is the most that is read of an answer to a check.
+const maxHealth = 1 << 20
 
 // Check asks the app once whether it is healthy, and returns why it is not.
 func (a *App) Check(ctx context.Context) error {
@@ -62,14 +66,27 @@ func (a *App) probe(ctx context.Context) error {
 		return err
 	}
 	q := request{Request: (&http.Request{Method: http.MethodGet, Host: a.host, Header: http.Header{"User-Agent": {"dialmux-health"}}}).WithContext(ctx), target: a.options.Health}
-	ask := a.ask
 	if a.h2 != nil {
-		ask = func(q *request) (*http.Response, error) { return a.h2.RoundTrip(a.requestHTTP2(ctx, q)) }
+		return a.judge(a.h2.RoundTrip(a.requestHTTP2(ctx, &q)))
 	}
-	res, err := ask(&q)
+	nc, err := a.dial(ctx) // a connection of its own
 	if err != nil {
 		return err
 	}
+	defer func() { _ = nc.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = nc.Close() })()
+	if _, err := nc.Write(q.appendHead(nil, a.host)); err != nil {
+		return err
+	}
+	return a.judge(http.ReadResponse(bufio.NewReader(&conn{Conn: nc, limit: maxHead + maxHealth}), q.Request))
+}
+
+// judge reads the answer to a check: an app is not to be broken off amid it.
+func (a *App) judge(res *http.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	_, _ = io.CopyN(io.Discard, res.Body, maxHealth)
 	_ = res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 399 {
 		return fmt.Errorf("%s answers with status %d", a.options.Health, res.StatusCode)
@@ -88,22 +105,6 @@ func (a *App) hear(status int) {
 func (a *App) heardWithin(d time.Duration) bool {
 	heard := time.Duration(a.heard.Load())
 	return heard > 0 && time.Since(a.made)-heard < d
-}
-
-// ask sends a request without a body on a connection of its own, and returns the answer's head.
-func (a *App) ask(q *request) (*http.Response, error) {
-	ctx := q.Context()
-	nc, err := a.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = nc.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = nc.Close() })()
-	if _, err := nc.Write(q.appendHead(nil, a.host)); err != nil {
-		return nil, err
-	}
-	c := &conn{Conn: nc, limit: maxHead}
-	return http.ReadResponse(bufio.NewReader(c), q.Request)
 }
 
 // Run serves as w, whose Handler is a, while the app is healthy: its first worker dials when the app answers, one leaves when it does not, and
