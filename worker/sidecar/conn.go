@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,7 +16,8 @@ const (
 	bufferSize = 32 << 10
 	idleFor    = time.Minute // as long as a connection is kept without a request
 	maxIdle    = 256
-	quickClose = time.Second // an app that closes connections sooner than that may do it at any time
+	quickClose = time.Second            // an app that closes connections sooner than that may do it at any time
+	turn       = 250 * time.Millisecond // as long as a connection may be used again and again while others wait for the app
 )
 
 var errHeadTooLarge = errors.New("its head is larger than 64 KiB")
@@ -25,6 +27,7 @@ type conn struct {
 	net.Conn
 	answers *bufio.Reader
 	kept    bool          // it has carried a request before
+	first   time.Time     // it was put away for the first time
 	since   time.Time     // it was put away
 	idle    time.Duration // from then until it was taken
 
@@ -70,6 +73,52 @@ type idle struct {
 	mu    sync.Mutex
 	conns []*conn
 	safe  time.Duration // one that waits for longer may be closed just when a request comes
+	late  int           // newcomers that have waited for long
+}
+
+// newcomer is a request on a fresh connection that has no answer yet. An app that serves one connection after the other gets to it only when
+// those that it has kept are closed: each has had its turn.
+type newcomer struct {
+	s    *idle
+	turn time.Duration
+
+	// Guarded by s.mu.
+	timer *time.Timer
+	late  bool
+	over  bool
+}
+
+func (s *idle) await(turn time.Duration) *newcomer {
+	n := &newcomer{s: s, turn: turn}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n.timer = time.AfterFunc(turn, n.press)
+	return n
+}
+
+// press is called each turn that n has waited.
+func (n *newcomer) press() {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	if n.over {
+		return
+	}
+	if !n.late {
+		n.late = true
+		n.s.late++
+	}
+	n.s.filter(func(c *conn) bool { return time.Since(c.first) < n.turn })
+	n.timer.Reset(n.turn)
+}
+
+// end is for when an answer comes, or nobody waits for one any more.
+func (n *newcomer) end() {
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	if n.timer.Stop(); n.late && !n.over {
+		n.s.late--
+	}
+	n.over = true
 }
 
 // take returns a connection, nil if a fresh one is better. again: the request can be sent again.
@@ -115,14 +164,16 @@ func (s *idle) lower(waited time.Duration) {
 }
 
 func (s *idle) put(c *conn) {
-	c.kept, c.since = true, time.Now()
+	if c.since = time.Now(); !c.kept {
+		c.kept, c.first = true, c.since
+	}
 	s.mu.Lock()
-	full := len(s.conns) >= maxIdle
-	if !full {
+	keep := len(s.conns) < maxIdle && (s.late == 0 || c.since.Sub(c.first) < turn)
+	if keep {
 		s.conns = append(s.conns, c)
 	}
 	s.mu.Unlock()
-	if full {
+	if !keep {
 		_ = c.Close()
 	}
 }
@@ -131,29 +182,38 @@ func (s *idle) put(c *conn) {
 func (s *idle) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := s.conns[:0]
-	for _, c := range s.conns {
+	s.filter(func(c *conn) bool {
 		waited := time.Since(c.since)
 		alive := quiet(c.Conn)
-		if alive && waited < idleFor {
-			kept = append(kept, c)
-			continue
-		}
 		if !alive {
 			s.lower(waited)
 		}
+		return alive && waited < idleFor
+	})
+}
+
+// filter closes those that shall not stay. s.mu is held.
+func (s *idle) filter(stays func(c *conn) bool) {
+	s.conns = slices.DeleteFunc(s.conns, func(c *conn) bool {
+		if stays(c) {
+			return false
+		}
 		_ = c.Close()
-	}
-	clear(s.conns[len(kept):])
-	s.conns = kept
+		return true
+	})
+}
+
+// empty closes all.
+func (s *idle) empty() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filter(func(*conn) bool { return false })
 }
 
 // anew closes all, and forgets how the app was.
 func (s *idle) anew() {
+	s.empty()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.conns {
-		_ = c.Close()
-	}
-	s.conns, s.safe = nil, idleFor
+	s.safe = idleFor
 }

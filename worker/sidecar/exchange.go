@@ -23,20 +23,23 @@ func (f *fault) Error() string { return f.err.Error() }
 
 var errMalformed = errors.New("its head is malformed, or no HTTP/1.1 at all")
 
-var errUnsent = errors.New("the app closed the connection before the request was written")
+var errUnsent = errors.New("the app closed the connection before the request was written, or hangs")
 
 // forward asks over HTTP/1.1. An app may close a connection that it has kept just when a request comes: that is no fault of either, and the
 // request goes again on a fresh one if it can.
 func (a *App) forward(w http.ResponseWriter, q request) {
 	c, sent := a.idle.take(q.again), false
 	for {
+		x := exchange{a: a, c: c, q: &q, w: w}
 		if c == nil {
 			var err error
+			x.newcomer = a.idle.await(turn)
 			if c, err = a.connect(q.Context()); err != nil {
+				x.newcomer.end()
 				a.refuse(&q, err, sent)
 			}
+			x.c = c
 		}
-		x := exchange{a: a, c: c, q: &q, w: w}
 		err := x.run()
 		switch {
 		case err == nil:
@@ -113,7 +116,7 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 	case errors.Is(err, errUnsent):
 		panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
 	default:
-		if !begun {
+		if !begun && !errors.Is(err, errHung) {
 			a.expire(q.Context())
 		}
 		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
@@ -122,14 +125,16 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 
 // exchange is one request on one connection.
 type exchange struct {
-	a      *App
-	c      *conn
-	q      *request
-	w      http.ResponseWriter
-	upload *upload // nil: there is no body
-	heard  bool    // something of an answer came
-	begun  bool    // its head went out
-	stale  bool    // it failed since the app had closed the connection, as far as anyone can see
+	a        *App
+	c        *conn
+	q        *request
+	w        http.ResponseWriter
+	newcomer *newcomer // nil: the connection was kept
+	waiter   *waiter   // nil: no other worker may have the request
+	upload   *upload   // nil: there is no body
+	heard    bool      // something of an answer came
+	begun    bool      // its head went out
+	stale    bool      // it failed since the app had closed the connection, as far as anyone can see
 }
 
 func (x *exchange) run() (err error) {
@@ -138,7 +143,11 @@ func (x *exchange) run() (err error) {
 	reusable := false
 	var sending sync.WaitGroup
 	defer func() { // a panic of the ResponseWriter too
-		x.stale = err != nil && c.kept && !x.heard && x.q.Context().Err() == nil
+		x.served()
+		if x.a.waiting.leave(x.waiter) {
+			err = errHung
+		}
+		x.stale = err != nil && c.kept && !x.heard && x.q.Context().Err() == nil && !errors.Is(err, errHung)
 		whole := x.settle(reusable)
 		if !stop() || !whole || !reusable || err != nil {
 			_ = c.Close()
@@ -154,6 +163,10 @@ func (x *exchange) run() (err error) {
 		}
 	}()
 
+	var ok bool
+	if x.waiter, ok = x.a.waiting.join(x.q, func() { _ = c.Close() }); !ok {
+		return errUnsent
+	}
 	c.scratch = x.q.appendHead(c.scratch[:0], x.a.host)
 	n, err := c.Write(c.scratch)
 	if err != nil && n == 0 {
@@ -174,6 +187,10 @@ func (x *exchange) run() (err error) {
 	if err != nil {
 		return err
 	}
+	if x.a.waiting.leave(x.waiter) {
+		return errHung
+	}
+	x.a.hear(res.StatusCode)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return x.tunnel(res)
 	}
@@ -181,6 +198,14 @@ func (x *exchange) run() (err error) {
 	err = x.a.copyAnswer(x.w, res, c)
 	reusable = err == nil && !res.Close && c.answers.Buffered() == 0
 	return err
+}
+
+// served is called when the app has turned to the request, or nobody waits for that any more.
+func (x *exchange) served() {
+	if x.newcomer != nil {
+		x.newcomer.end()
+		x.newcomer = nil
+	}
 }
 
 // settle ends the upload, and reports whether it was whole.
@@ -213,6 +238,7 @@ func (x *exchange) readHead() (*http.Response, error) {
 		res, err := http.ReadResponse(c.answers, x.q.Request)
 		full := c.limit <= 0
 		x.heard = x.heard || c.limit < maxHead
+		x.served()
 		c.limit = math.MaxInt64
 		switch {
 		case err != nil && full:

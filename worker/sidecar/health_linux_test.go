@@ -1,13 +1,12 @@
-package sidecar_test
+package sidecar
 
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/dialmux/dialmux/worker/sidecar"
 )
 
 // An app that takes no more connections, and does not refuse them either.
@@ -24,7 +23,7 @@ func TestCheckOfAFullBacklog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := sidecar.New(fmt.Sprintf("http://127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port), sidecar.Options{Timeout: 100 * time.Millisecond})
+	a, err := New(fmt.Sprintf("http://127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port), Options{Timeout: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +31,29 @@ func TestCheckOfAFullBacklog(t *testing.T) {
 		err = a.Check(t.Context())
 	}
 	if err.Error() != "no connection within 100ms" {
+		t.Error(err)
+	}
+}
+
+// Of a Unix socket that is known at once.
+func TestAFullBacklogOfAUnixSocketIsNoDeath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.sock")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	a, err := New("unix:"+path, Options{Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; { // those that the kernel takes
+		err = a.Check(t.Context())
+	}
+	if !isNoAnswer(err) {
 		t.Error(err)
 	}
 }

@@ -1,8 +1,10 @@
 package sidecar_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -53,6 +55,29 @@ func TestCheck(t *testing.T) {
 	}
 	if a.Check(t.Context()) == nil {
 		t.Error("nobody listens, and it is healthy")
+	}
+}
+
+// An answer to a check is read, and not broken off: the app would see that, and complain.
+func TestAnAnswerToACheckIsRead(t *testing.T) {
+	ended := make(chan error, 1)
+	app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+		readHead(r)
+		_, err := io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 1_000_000))
+		if err == nil {
+			_, err = r.ReadByte()
+		}
+		ended <- err
+	})
+	a, err := sidecar.New("http://"+app.address, sidecar.Options{Health: "/", Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("the app saw %v, want a connection that ends", err)
 	}
 }
 

@@ -31,18 +31,32 @@ func (a *App) newHTTP2() *http.Transport {
 func (a *App) forwardHTTP2(w http.ResponseWriter, q request) {
 	in := informer{w: w}
 	ctx := httptrace.WithClientTrace(q.Context(), &httptrace.ClientTrace{Got1xxResponse: in.take})
-	out := a.requestHTTP2(ctx, &q)
-	res, err := a.h2.RoundTrip(out)
-	in.end()
-	if err != nil {
-		a.failHTTP2(w, q, err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	waiter, ok := a.waiting.join(&q, cancel)
+	if !ok {
+		a.fail(w, &q, errUnsent, false)
 		return
 	}
-	defer func() { _ = res.Body.Close() }()
-	if err := check(res, &q); err != nil {
+	res, err := a.h2.RoundTrip(a.requestHTTP2(ctx, &q))
+	in.end()
+	lost := a.waiting.leave(waiter)
+	if err == nil {
+		defer func() { _ = res.Body.Close() }()
+		err = check(res, &q)
+	}
+	switch {
+	case lost:
+		a.fail(w, &q, errHung, false)
+		return
+	case res == nil:
+		a.failHTTP2(w, q, err)
+		return
+	case err != nil:
 		a.fail(w, &q, err, false)
 		return
 	}
+	a.hear(res.StatusCode)
 	if err := a.copyAnswer(w, res, nil); err != nil {
 		a.fail(w, &q, err, true)
 	}

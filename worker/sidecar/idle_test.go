@@ -99,3 +99,38 @@ func TestTheAgeAtWhichAnAppClosesIsRemembered(t *testing.T) {
 		})
 	}
 }
+
+// While somebody waits for long, a connection that has had its turn is not kept: not even if its next request is there already.
+func TestATurnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s idle
+		s.anew()
+		near, far := net.Pipe()
+		defer func() { _ = far.Close() }()
+		c := &conn{Conn: &pipeEnd{Conn: near}}
+		kept := func() bool {
+			s.put(c)
+			return s.take(false) != nil
+		}
+		if !kept() {
+			t.Error("nobody waits")
+		}
+		n := s.await(turn)
+		time.Sleep(turn - 1)
+		if !kept() {
+			t.Error("who waits has not waited for long")
+		}
+		time.Sleep(2 * turn)
+		if kept() {
+			t.Error("it is kept while another one waits")
+		}
+		n.end()
+		if !kept() {
+			t.Error("it is not kept, and nobody waits any more")
+		}
+		n.end()
+		if s.late != 0 {
+			t.Errorf("%d wait", s.late)
+		}
+	})
+}

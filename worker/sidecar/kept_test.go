@@ -296,18 +296,10 @@ func TestAnAppThatComesBackIsNotWhatItWas(t *testing.T) {
 	drops.Store(true)
 	w := watch(t, "http://"+app.address, sidecar.Options{Health: "/healthz", Interval: 20 * time.Millisecond, Timeout: 5 * time.Second})
 	eventually(t, "a worker", func() bool { return w.dialling.Load() == 1 })
-	ask := func(method string) (port string) {
-		t.Helper()
-		recorder := httptest.NewRecorder()
-		w.ServeHTTP(recorder, httptest.NewRequest(method, "/", http.NoBody))
-		if recorder.Code != http.StatusOK {
-			t.Errorf("%s: %d", method, recorder.Code)
-		}
-		return recorder.Header().Get("X-Port")
-	}
-	ask("GET")
-	ask("GET") // and goes again
-	if one, two := ask("POST"), ask("POST"); one == two {
+	port := func(method string) string { return ask(t, w.App, method).Header().Get("X-Port") }
+	port("GET")
+	port("GET") // and goes again
+	if one, two := port("POST"), port("POST"); one == two {
 		t.Error("a connection is trusted that the app may close")
 	}
 	drops.Store(false)
@@ -315,7 +307,7 @@ func TestAnAppThatComesBackIsNotWhatItWas(t *testing.T) {
 	eventually(t, "its end", func() bool { return w.dialling.Load() == 0 })
 	ill.Store(false)
 	eventually(t, "a worker", func() bool { return w.dialling.Load() == 1 })
-	if one, two := ask("POST"), ask("POST"); one != two {
+	if one, two := port("POST"), port("POST"); one != two {
 		t.Error("connections are not kept")
 	}
 }

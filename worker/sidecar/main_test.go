@@ -86,6 +86,17 @@ func (f *front) ask(request string) string {
 	return string(all)
 }
 
+// ask sends an app a request that has to be answered with 200.
+func ask(t *testing.T, a *sidecar.App, method string) *httptest.ResponseRecorder {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	a.ServeHTTP(recorder, httptest.NewRequest(method, "/", http.NoBody))
+	if recorder.Code != http.StatusOK {
+		t.Errorf("%s: %d", method, recorder.Code)
+	}
+	return recorder
+}
+
 func get(path string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: example.test\r\nConnection: close\r\n\r\n"
 }

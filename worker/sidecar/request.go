@@ -12,12 +12,13 @@ import (
 // request is what the app is asked.
 type request struct {
 	*http.Request
-	target   string // of the request line: a path with the query, or *
-	prefix   string // taken off target
-	protocol string // to upgrade to; "": none
-	chunked  bool
-	strips   bool // prefixes are taken off, if not of this one
-	again    bool // it can be sent again here: it is safe to repeat, as the router sees it, and has no body, which would be gone
+	target     string // of the request line: a path with the query, or *
+	prefix     string // taken off target
+	protocol   string // to upgrade to; "": none
+	chunked    bool
+	strips     bool // prefixes are taken off, if not of this one
+	repeatable bool // as the router sees it
+	again      bool // it can be sent again here: it is repeatable and has no body, which would be gone
 }
 
 // read turns a request into one to the app. A status says why there is none.
@@ -35,7 +36,8 @@ func (a *App) read(r *http.Request) (q request, status int) {
 	if httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade") {
 		q.protocol = r.Header.Get("Upgrade")
 	}
-	q.again = isRepeatable(r) && !hasBody(r)
+	q.repeatable = isRepeatable(r)
+	q.again = q.repeatable && !hasBody(r)
 	a.strip(&q)
 	return q, 0
 }

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,7 +34,8 @@ type Options struct {
 	Health string
 
 	// With the defaults, and for any interval, an app that is dead is withdrawn within two. One that hangs is it after
-	// Interval + (Down-1) * max(Interval/2, Timeout) + Timeout at most.
+	// Interval + Down * max(Interval/2, Timeout) at most. A check that gets no answer in time is no failure if a request was answered (not
+	// with 5xx) within the last Interval: the app has a lot to do.
 	Interval time.Duration // between the beginnings of checks; half of it after a failure. Default: DefaultInterval
 	Timeout  time.Duration // of a check. Default: DefaultTimeout, and at most half of Interval
 	Down     int           // failures in a row that withdraw the worker. Default: DefaultDown
@@ -63,6 +65,9 @@ type App struct {
 	refusing chan struct{} // of one: a connection was refused just now
 	buffers  sync.Pool     // of *[bufferSize]byte
 	idle     idle
+	waiting  waiting
+	heard    atomic.Int64 // when the app answered last, since made; 0: it has not
+	made     time.Time
 }
 
 // dialTimeout is for an app that is near: one that takes no connection for so long is as good as down.
@@ -71,9 +76,10 @@ const dialTimeout = 3 * time.Second
 // New returns what forwards to target: http://host:port, h2c://host:port for HTTP/2 without TLS, or unix:/path/to/socket for HTTP/1.1 over
 // it. Nothing is dialled yet.
 func New(target string, o Options) (*App, error) {
-	a := &App{target: target, refusing: make(chan struct{}, 1), dialer: net.Dialer{Timeout: dialTimeout}}
+	a := &App{target: target, made: time.Now(), refusing: make(chan struct{}, 1), dialer: net.Dialer{Timeout: dialTimeout}}
 	a.buffers.New = func() any { return new([bufferSize]byte) }
 	a.idle.anew()
+	a.waiting.all = map[*waiter]struct{}{}
 	if err := a.parse(target); err != nil {
 		return nil, err
 	}
@@ -174,6 +180,11 @@ func (a *App) dial(ctx context.Context) (net.Conn, error) {
 // Close closes connections that no request uses. The app may be used again.
 func (a *App) Close() {
 	a.idle.anew()
+	a.closeIdle()
+}
+
+func (a *App) closeIdle() {
+	a.idle.empty()
 	if a.h2 != nil {
 		a.h2.CloseIdleConnections()
 	}
