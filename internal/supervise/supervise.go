@@ -36,7 +36,7 @@ type Config struct {
 	// ReplaceWithin is how long one that replaces another has until it is announced. Then it is given up, and with it the Roll.
 	ReplaceWithin time.Duration
 
-	// Output takes what the command prints, line by line with the name before it. Both may be the same.
+	// Stdout and Stderr take what the command prints, line by line with the name before it. Both may be the same. An instance's end waits for their Write.
 	Stdout, Stderr io.Writer
 	Logger         *slog.Logger
 
