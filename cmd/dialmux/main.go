@@ -16,7 +16,7 @@ import (
 )
 
 func main() {
-	stderr := newOutlet(os.Stderr)
+	stderr := newOutlet(os.Stderr, 0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root := command()
 	root.ErrWriter = stderr

@@ -15,10 +15,11 @@ const (
 	outletFlush = time.Second // for what waits at the end
 )
 
-// outlet writes lines to a file in the order in which they come, and has nobody wait for whoever reads it: when
-// outletSize bytes wait, further lines are dropped. How many, the file is told once it takes lines again.
+// outlet writes lines to a file in the order in which they come, and has nobody wait for whoever reads it, or only so long:
+// when outletSize bytes wait, further lines are dropped. How many, is told once the file takes lines again.
 type outlet struct {
 	file    *os.File
+	waits   time.Duration // how long Write may, for a reader that is slow
 	writing sync.WaitGroup
 	done    chan struct{} // closed when all is written
 
@@ -30,27 +31,46 @@ type outlet struct {
 	closed  bool
 }
 
-func newOutlet(f *os.File) *outlet {
-	o := &outlet{file: f, done: make(chan struct{})}
+func newOutlet(f *os.File, waits time.Duration) *outlet {
+	o := &outlet{file: f, waits: waits, done: make(chan struct{})}
 	o.changed.L = &o.mu
 	o.writing.Go(o.write)
 	return o
 }
 
-// Write takes whole lines, all or none of them. It does not wait, and does not fail.
+// Write takes whole lines, all or none of them. It does not fail.
 func (o *outlet) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.dropped > 0 || len(o.lines)+len(p) > outletSize {
+	if o.waits > 0 && o.dropped == 0 && o.full(p) {
+		o.awaitRoom(p)
+	}
+	if o.dropped > 0 || o.full(p) {
 		o.dropped++
 	} else {
 		o.lines = append(o.lines, p...)
-		o.changed.Signal()
+		o.changed.Broadcast()
 	}
 	return len(p), nil
 }
 
-// telling sets how the line reads that says how many were dropped. Before, none does.
+func (o *outlet) full(p []byte) bool { return len(o.lines)+len(p) > outletSize }
+
+func (o *outlet) awaitRoom(p []byte) {
+	late := false
+	limit := time.AfterFunc(o.waits, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		late = true
+		o.changed.Broadcast()
+	})
+	defer limit.Stop()
+	for o.full(p) && o.dropped == 0 && !late {
+		o.changed.Wait()
+	}
+}
+
+// telling sets what says how many were dropped: a line that is put in their place, if it is one. Before, nothing does.
 func (o *outlet) telling(tell func(dropped int) []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -72,6 +92,7 @@ func (o *outlet) write() {
 		batch, o.lines = o.lines, batch[:0]
 		dropped, tell := o.dropped, o.tell
 		o.dropped = 0
+		o.changed.Broadcast()
 		o.mu.Unlock()
 		if dropped > 0 && tell != nil {
 			batch = append(batch, tell(dropped)...)
@@ -86,7 +107,7 @@ func (o *outlet) write() {
 func (o *outlet) close() {
 	o.mu.Lock()
 	o.closed = true
-	o.changed.Signal()
+	o.changed.Broadcast()
 	o.mu.Unlock()
 	limit := time.NewTimer(outletFlush)
 	defer limit.Stop()

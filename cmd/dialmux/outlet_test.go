@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // Nobody who logs waits for the reader, who learns what is missing, and where.
@@ -16,7 +18,7 @@ func TestO3LogDropsWhatNobodyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	o := newOutlet(out)
+	o := newOutlet(out, 0)
 	log := logging{level: "error", format: "json"}.logger(o)
 	const lines = 4 * outletSize / 1000
 	filler := strings.Repeat("x", 1000)
@@ -65,12 +67,43 @@ func TestO3LogDropsWhatNobodyReads(t *testing.T) {
 	take()
 }
 
+// Of what an app prints, all arrives that is read, however much it is at once.
+func TestOutletWaitsForWhoReads(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	o := newOutlet(out, time.Hour)
+	o.telling(func(dropped int) []byte { return fmt.Appendln(nil, "dropped", dropped) })
+	const lines = 4 * outletSize / 1000
+	filler := strings.Repeat("x", 1000)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for n := range lines {
+			fmt.Fprintln(o, n, filler)
+		}
+		o.close()
+		_ = out.Close()
+	})
+	n := 0
+	for all := bufio.NewScanner(in); all.Scan(); n++ {
+		if want := fmt.Sprint(n, " ", filler); all.Text() != want {
+			t.Fatalf("line %d is %.20q", n, all.Text())
+		}
+	}
+	writing.Wait()
+	if n != lines {
+		t.Errorf("%d lines of %d", n, lines)
+	}
+}
+
 func TestLogEndsThoughNobodyReads(t *testing.T) {
 	in, out, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := newOutlet(out)
+	o := newOutlet(out, 0)
 	for range 1000 {
 		fmt.Fprintln(o, strings.Repeat("x", 1000))
 	}

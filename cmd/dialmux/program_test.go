@@ -30,24 +30,32 @@ func start(t *testing.T, name string, args ...string) *program {
 func startCommand(t *testing.T, cmd *exec.Cmd) *program {
 	t.Helper()
 	p := &program{t: t, cmd: cmd, done: make(chan struct{})}
-	p.cmd.Stderr = &p.log
 	p.cmd.Stdout = &p.log
+	p.begin()
+	return p
+}
+
+// begin starts p, whose stderr becomes the log if it is not set.
+func (p *program) begin() {
+	p.t.Helper()
+	if p.cmd.Stderr == nil {
+		p.cmd.Stderr = &p.log
+	}
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
 		defer close(p.done)
 		_ = p.cmd.Wait() // ProcessState tells
 	})
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		waiting.Wait()
-		if t.Failed() {
-			t.Logf("%s\n%s", strings.Join(cmd.Args, " "), p.log.String())
+		if p.t.Failed() {
+			p.t.Logf("%s\n%s", strings.Join(p.cmd.Args, " "), p.log.String())
 		}
 	})
-	return p
 }
 
 func (p *program) signal(s syscall.Signal) {

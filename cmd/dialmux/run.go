@@ -91,9 +91,12 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 		s.worker.Name = worker.DefaultName()
 	}
 	log := s.log.logger(cmd.Root().ErrWriter)
+	stdout, stderr := printsTo(os.Stdout, log), printsTo(os.Stderr, log)
+	defer stdout.close()
+	defer stderr.close()
 	g, err := supervise.New(supervise.Config{
 		Name: s.worker.Name, N: s.n, Args: args, Env: environment(), KillAfter: s.killAfter, ReplaceWithin: s.replaceWithin,
-		Stdout: cmd.Root().Writer, Stderr: os.Stderr, Logger: log, Answers: s.answers,
+		Stdout: stdout, Stderr: stderr, Logger: log, Answers: s.answers,
 		Serve: func(ctx context.Context, name, address string, announced func()) error {
 			return s.serve(ctx, log.With("worker", name), name, address, announced)
 		},
@@ -102,6 +105,19 @@ func (s *runSettings) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	return s.supervise(ctx, g, log)
+}
+
+// slowReader is how long the app waits for whoever reads what it prints, before that is dropped.
+const slowReader = time.Second
+
+// printsTo is f for what the app prints.
+func printsTo(f *os.File, log *slog.Logger) *outlet {
+	o := newOutlet(f, slowReader)
+	o.telling(func(dropped int) []byte {
+		log.Warn("lines that the app printed were dropped: nobody read them in time", "lines", dropped, "to", f.Name())
+		return nil
+	})
+	return o
 }
 
 // supervise runs g, and does with it what signals say.

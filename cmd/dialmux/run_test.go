@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -411,4 +412,59 @@ func TestRunOfWhatDoesNotAnswer(t *testing.T) {
 	clash.stop()
 	sick.stop()
 	sick.awaitLine(`^sick \| bye$`)
+}
+
+// Nobody reads what the app prints: it goes on, is replaced, and ends. Who reads on learns what is missing.
+func TestRunWithADeafStdout(t *testing.T) {
+	r := startRouter(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	p := &program{t: t, cmd: exec.Command("dialmux", "run", "--router", r.workers, "--name", "web", "--", "/bin/sh", "-c",
+		`yes $(seq 1000) | head -c 6000000; exec testapp $PORT`), done: make(chan struct{})}
+	p.cmd.Stdout = write
+	p.begin()
+	before := r.pids(1)
+	p.signal(syscall.SIGHUP)
+	p.awaitLine(`"msg":"all instances are replaced"`)
+	if after := r.pids(1); slices.Equal(after, before) {
+		t.Errorf("%v was not replaced", before)
+	}
+	checkGone(t, before...)
+	if strings.Contains(p.log.String(), "were dropped") {
+		t.Error("that lines are missing is told before anybody reads")
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(io.Discard, read) })
+	p.awaitLine(`"level":"WARN","msg":"lines that the app printed were dropped: nobody read them in time","lines":[1-9]\d*,"to":"/dev/stdout"`)
+	_ = write.Close()
+	p.stop()
+	reading.Wait()
+	_ = read.Close()
+}
+
+// SIGTERM ends it while the pipe is full.
+func TestRunEndsThoughNobodyReads(t *testing.T) {
+	for _, file := range []string{"stdout", "stderr"} {
+		t.Run(file, func(t *testing.T) {
+			r := startRouter(t)
+			read, write, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer read.Close()
+			defer write.Close()
+			p := &program{t: t, cmd: exec.Command("dialmux", "run", "--router", r.workers, "--", "/bin/sh", "-c",
+				`(yes $(seq 1000) | head -c 6000000)`+map[string]string{"stderr": " >&2"}[file]+`; exec testapp $PORT`), done: make(chan struct{})}
+			if p.cmd.Stdout = write; file == "stderr" {
+				p.cmd.Stdout, p.cmd.Stderr = nil, write
+			}
+			p.begin()
+			pids := r.pids(1)
+			p.stop()
+			checkGone(t, pids...)
+		})
+	}
 }

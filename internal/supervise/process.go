@@ -1,7 +1,7 @@
 package supervise
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"os/exec"
 	"regexp"
@@ -10,12 +10,18 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // process is a command that was started, and leads a process group.
 type process struct {
+	group  *Group
+	port   int
 	cmd    *exec.Cmd
+	since  time.Time
+	began  uint64         // the same by the kernel's clock, where it can have strays
+	lasted time.Duration  // written before exited is closed
 	exited chan struct{}  // closed when it has, and cmd.ProcessState is there
 	output sync.WaitGroup // what copies it, and waits for the process
 }
@@ -29,7 +35,7 @@ func (g *Group) start(name string, port int) (*process, error) {
 	for i, a := range g.Args {
 		args[i] = portVariable.ReplaceAllLiteralString(a, number)
 	}
-	p := &process{cmd: exec.Command(args[0], args[1:]...), exited: make(chan struct{})} //nolint:gosec // running what the operator names is the purpose
+	p := &process{group: g, port: port, cmd: exec.Command(args[0], args[1:]...), exited: make(chan struct{})} //nolint:gosec // running what the operator names is the purpose
 	p.cmd.Env = append(slices.Clip(g.Env), "PORT="+number)
 	p.cmd.SysProcAttr = ownGroup()
 	var copies []func()
@@ -61,6 +67,7 @@ func (g *Group) start(name string, port int) (*process, error) {
 			return
 		}
 		_ = p.cmd.Wait() // ProcessState tells
+		p.lasted = time.Since(p.since)
 		g.mu.Lock()
 		delete(g.processes, p)
 		g.mu.Unlock()
@@ -98,6 +105,7 @@ func (g *Group) begin(p *process) error {
 	}
 	err := p.cmd.Start()
 	if err == nil {
+		p.since, p.began = time.Now(), beganAt(p.cmd.Process.Pid)
 		g.processes[p] = struct{}{}
 	}
 	return err
@@ -120,12 +128,18 @@ func (p *process) hasExited() bool {
 
 // how says how it ended.
 func (p *process) how() error {
-	return fmt.Errorf("%s", strings.TrimSpace(p.cmd.ProcessState.String()))
+	how := strings.TrimSpace(p.cmd.ProcessState.String())
+	if p.cmd.ProcessState.Success() && p.lasted < steady {
+		how += ": it put itself into the background? run it in the foreground, as nginx -g 'daemon off;'"
+	}
+	return errors.New(how)
 }
 
-// end asks the process group to end, and returns whether it did within limit. Else it is killed.
+// end asks the process group and its strays to end, and returns whether they did within limit. Else they are killed.
 func (p *process) end(limit time.Duration) bool {
+	told := map[int]bool{}
 	p.terminate()
+	p.group.signalStrays(p, syscall.SIGTERM, told)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
@@ -142,17 +156,27 @@ func (p *process) end(limit time.Duration) bool {
 			p.clear()
 			return false
 		}
-		if exited == nil && !p.leavesBehind() {
+		if exited != nil || p.leavesBehind() {
+			continue
+		}
+		if !p.group.signalStrays(p, syscall.SIGTERM, told) {
 			return true
 		}
+		look.Reset(100 * time.Millisecond) // it reads all of /proc
 	}
 }
 
-// clear kills what a process that has ended has left behind in its group.
+// clear kills what a process that has ended has left behind.
 func (p *process) clear() {
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for deadline := time.Now().Add(lastWords); p.leavesBehind() && time.Now().Before(deadline); <-look.C {
-		p.kill()
+	for deadline := time.Now().Add(lastWords); time.Now().Before(deadline); <-look.C {
+		group := p.leavesBehind()
+		if group {
+			p.kill()
+		}
+		if strays := p.group.signalStrays(p, syscall.SIGKILL, map[int]bool{}); !group && !strays {
+			return
+		}
 	}
 }

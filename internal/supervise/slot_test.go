@@ -53,3 +53,42 @@ func TestBackOff(t *testing.T) {
 		}
 	})
 }
+
+// The next one is replaced when nothing is left of the one before: never are two fewer, nor two more.
+func TestARollGoesOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Group{}
+		for range 3 {
+			g.slots = append(g.slots, &slot{rolls: make(chan chan rolled)})
+		}
+		ended := make(chan int)
+		go func() {
+			n, err := g.rollOnce(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			ended <- n
+		}()
+		for i, s := range g.slots {
+			old := &instance{done: make(chan struct{})}
+			(<-s.rolls) <- rolled{old: old}
+			synctest.Wait()
+			for _, next := range g.slots[i+1:] {
+				select {
+				case <-next.rolls:
+					t.Fatal("one is replaced while the one before it ends")
+				default:
+				}
+			}
+			select {
+			case <-ended:
+				t.Fatal("it is over before the last one has ended")
+			default:
+			}
+			close(old.done)
+		}
+		if n := <-ended; n != 3 {
+			t.Errorf("%d were replaced", n)
+		}
+	})
+}

@@ -3,7 +3,8 @@
 //
 // A slot has an instance at all times but for the back-off after a death, and two while one replaces the other. An instance
 // goes through: started, answers, announced (Config.Serve runs), withdrawn (Serve's context ended, and it returned), asked to
-// end (SIGTERM), killed. Its process leads a process group, which ends with it.
+// end (SIGTERM), killed. Its process leads a process group, which ends with it, as, on
+// Linux, does what has left that group.
 package supervise
 
 import (
@@ -31,12 +32,12 @@ type Config struct {
 	Args []string
 	// Env is the command's environment, to which PORT is added.
 	Env []string
-	// KillAfter is how long an instance has to end once it was sent SIGTERM. Then it is sent SIGKILL, with its process group.
+	// KillAfter is how long an instance has to end once it was sent SIGTERM. Then it is sent SIGKILL, with all that is left of it.
 	KillAfter time.Duration
 	// ReplaceWithin is how long one that replaces another has until it is announced. Then it is given up, and with it the Roll.
 	ReplaceWithin time.Duration
 
-	// Output takes what the command prints, line by line with the name before it. Both may be the same.
+	// Stdout and Stderr take what the command prints, line by line with the name before it. Both may be the same. An instance's end waits for their Write.
 	Stdout, Stderr io.Writer
 	Logger         *slog.Logger
 
@@ -109,9 +110,15 @@ func unstartable(name string, err error) error {
 	return fmt.Errorf("cannot start %q: %w; name a program that can be run, by its path or one in PATH", name, err)
 }
 
-// Run keeps the instances running until ctx ends, and then returns nil when none is left. It returns early with an error if the
+// Run adopts, on Linux, orphans of this process's descendants: nothing else in it may start processes. It keeps the instances running until ctx ends, and then returns nil when none is left. It returns early with an error if the
 // command cannot be started for the first time, or Serve gave up.
 func (g *Group) Run(ctx context.Context) error {
+	adopt()
+	done := make(chan struct{})
+	var burying sync.WaitGroup
+	burying.Go(func() { g.bury(done) })
+	defer burying.Wait()
+	defer close(done)
 	slots, ctx := errgroup.WithContext(ctx)
 	for _, s := range g.slots {
 		slots.Go(func() error { return s.run(ctx) })
@@ -195,5 +202,6 @@ func (g *Group) Kill() {
 	g.mu.Unlock()
 	for _, p := range all {
 		<-p.exited
+		p.clear()
 	}
 }

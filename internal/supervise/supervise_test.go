@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -180,26 +178,6 @@ func TestWhenServeGivesUp(t *testing.T) {
 	}).start(t)
 	if err := <-g.ended; err == nil || err.Error() != "wrong field" {
 		t.Errorf("%v", err)
-	}
-}
-
-// What has left the process group, and holds the output, holds up nothing.
-func TestADaemonDoesNotHoldUpTheEnd(t *testing.T) {
-	g := newGroup(t, "setsid sh -c 'echo $$; exec sleep 1000' & exec sleep 1000", nil).start(t)
-	eventually(t, "its number", func() bool { return strings.HasSuffix(g.out.String(), "\n") })
-	daemon, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(g.out.String(), "web | ")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Kill(daemon, syscall.SIGKILL); err != nil {
-			t.Error("it was no daemon:", err)
-		}
-	})
-	g.says(t, "msg=announced")
-	g.stop()
-	if err := <-g.ended; err != nil {
-		t.Error(err)
 	}
 }
 
