@@ -16,6 +16,7 @@ type WelcomeInfo struct {
 	Limits     Limits   `msgpack:"limits"`
 	Windows    Windows  `msgpack:"windows"`
 	Routers    []string `msgpack:"routers,omitempty"` // endpoints of the known routers
+	Refused    string   `msgpack:"refused,omitempty"` // why the last JOIN changes nothing
 }
 
 // Limits are bounds that a router sets.
@@ -98,6 +99,7 @@ func ParseWelcome(f *Frame) (w WelcomeInfo, err error) {
 			{key: "response", read: num(&w.Windows.Response)},
 		}.parse},
 		{key: "routers", read: strs(&w.Routers)},
+		{key: "refused", read: str(&w.Refused)},
 	})
 	return w, err
 }

@@ -2,8 +2,10 @@ package router
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,7 +35,7 @@ type grant struct {
 
 // SetGrants puts others in the place of Config.Grants. A worker that may not
 // announce what it has announced any more gets no more requests; those that were refused are
-// hung up on, so that they dial in again.
+// hung up on, so that they dial in again, or asked once more if they serve what they announced before.
 func (r *Router) SetGrants(grants []Grant) error {
 	set, err := readGrants(grants)
 	if err != nil {
@@ -48,6 +50,9 @@ func (r *Router) SetGrants(grants []Grant) error {
 		case claim == nil:
 		default:
 			r.judgeAnew(p, claim, now)
+		}
+		if r.pool.denied(p) {
+			p.welcome("")
 		}
 	}
 	return nil
@@ -69,7 +74,9 @@ func (r *Router) judgeAnew(p *peer, said *claim, now frame.JoinInfo) {
 		p.park(http2.ErrCodeInadequateSecurity, why, false)
 		return
 	}
-	r.enroll(p, info, at)
+	if err := r.enroll(p, info, at); errors.Is(err, errTooManyRoutes) {
+		p.park(http2.ErrCodeEnhanceYourCalm, err.Error(), false)
+	}
 }
 
 // claim is what a worker announced itself, before what its token allows was put
@@ -136,7 +143,7 @@ func (r *Router) allow(info *frame.JoinInfo, proof [sha256.Size]byte) (why strin
 		info.Paths = found.raw.Paths
 	}
 	if len(found.services) > 0 && !slices.Contains(found.services, info.Service) {
-		return fmt.Sprintf("the service %.140q is not its token's, which is for %s", info.Service, strings.Join(found.services, ", "))
+		return beyond("service", info.Service, found.services)
 	}
 	at, err := places(info.Hosts, info.Paths)
 	if err != nil {
@@ -144,13 +151,22 @@ func (r *Router) allow(info *frame.JoinInfo, proof [sha256.Size]byte) (why strin
 	}
 	for _, a := range at {
 		if !slices.ContainsFunc(found.hosts, func(host string) bool { return coversHost(host, a.host) }) {
-			return fmt.Sprintf("the host %.140q is not its token's, which is for %s", a.host, strings.Join(found.raw.Hosts, ", "))
+			return beyond("host", cmp.Or(a.host, "*"), found.raw.Hosts)
 		}
 		if !slices.ContainsFunc(found.paths, func(path string) bool { return coversPath(path, a.path) }) {
-			return fmt.Sprintf("the path %.140q is not its token's, which is for %s", a.path, strings.Join(found.raw.Paths, ", "))
+			return beyond("path", cmp.Or(a.path, "/"), found.raw.Paths)
 		}
 	}
 	return ""
+}
+
+// beyond says what is announced and not allowed, and what to do.
+func beyond(kind, announced string, allowed []string) string {
+	remedy := fmt.Sprintf("add %s=%.140s to its token's line, or do not announce it", kind, announced)
+	if announced == "" {
+		remedy = "announce one of these"
+	}
+	return fmt.Sprintf("the %s %.140q is not its token's, which is for %s: %s", kind, announced, strings.Join(allowed, ", "), remedy)
 }
 
 // coversHost tells whether what is announced lies within what is allowed.

@@ -61,12 +61,15 @@ func (r *Router) letJoin(p *peer, info frame.JoinInfo) {
 		at, code, why = r.judge(&info)
 	}
 	if why != "" {
-		p.park(code, why, false)
+		p.refuse(code, why)
 		return
 	}
 	p.admit()
-	r.pool.claims(p, said)
-	r.enroll(p, info, at)
+	before := r.pool.claims(p, said)
+	if err := r.enroll(p, info, at); errors.Is(err, errTooManyRoutes) {
+		r.pool.claims(p, before)
+		p.refuse(http2.ErrCodeEnhanceYourCalm, err.Error())
+	}
 }
 
 // admit makes frames count. A part may be as large as zmtp takes, so that one
@@ -127,28 +130,25 @@ func ValidName(s string) bool {
 	return len(s) >= 1 && len(s) <= 128
 }
 
-// enroll makes p a worker with this state, in place of any earlier one.
-func (r *Router) enroll(p *peer, info frame.JoinInfo, at []place) {
+// enroll makes p a worker with this state, in place of any earlier one. With an error p is
+// what it was.
+func (r *Router) enroll(p *peer, info frame.JoinInfo, at []place) error {
 	if info.Name == "" {
 		info.Name = labelOf(p.addr)
 	}
 	again := r.pool.known(p, info)
 	old, err := r.pool.join(p, info, at)
-	switch {
-	case errors.Is(err, errTooManyRoutes):
-		p.park(http2.ErrCodeEnhanceYourCalm, err.Error(), false)
-		return
-	case err != nil:
-		return
+	if err != nil {
+		return err
 	}
 	if old != nil {
 		r.log.Info("worker has a new connection", "worker", old.name(), "addr", p.addr)
 		_ = old.conn.Close()
 	}
-	if again {
-		return
+	if !again {
+		r.log.Info("worker joined", "worker", p.name(), "kind", p.kind(), "addr", p.addr, "service", info.Service, "concurrency", info.Concurrency)
 	}
-	r.log.Info("worker joined", "worker", p.name(), "kind", p.kind(), "addr", p.addr, "service", info.Service, "concurrency", info.Concurrency)
+	return nil
 }
 
 // labelOf makes a name of an address.
@@ -167,6 +167,16 @@ func (p *peer) kind() string {
 		return "REP"
 	}
 	return p.conn.Peer().Socket
+}
+
+// refuse turns down what p announces. What it announced before stays.
+func (p *peer) refuse(code frame.Code, why string) {
+	if !p.r.pool.deny(p) {
+		p.park(code, why, false)
+		return
+	}
+	p.welcome(why)
+	p.r.refusals.warn(p.r.log, "worker's announcement refused, what it announced before stays", "worker", p.name(), "addr", p.addr, "why", why)
 }
 
 // park refuses p and keeps its connection, so that it does not dial again. late

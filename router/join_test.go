@@ -198,15 +198,77 @@ func TestARightJOINAfterAWrongOne(t *testing.T) {
 		w.settle()
 		p := w.get("/")
 		c := k.request()
-		k.join(1, withToken("wrong again")) // what runs goes on
-		k.refused(http2.ErrCodeInadequateSecurity, "token")
+		k.join(1, withToken("wrong again")) // what it said before stays
+		k.refusedAgain("token")
 		c.answer(200, "yes")
 		p.wants(200, "yes")
-		if st := w.r.Workers()[0]; st.State != "refused" {
+		if st := w.r.Workers()[0]; st.State == "refused" {
 			t.Errorf("/workers: %+v", st)
 		}
-		w.get("/").wants(503, "")
+		p = w.get("/")
+		k.request().answer(200, "still")
+		p.wants(200, "still")
 	})
+}
+
+// refusedAgain reads why a JOIN changes nothing: a WELCOME over the same connection, ahead of the answer to a PING behind that JOIN.
+func (k *worker) refusedAgain(why string) {
+	k.t.Helper()
+	connection := k.connection
+	if got := k.welcomed(); !strings.Contains(got.Refused, why) || got.Connection != connection {
+		k.t.Errorf("WELCOME %+v, want one that refuses: %s", got, why)
+	}
+}
+
+// A JOIN that a worker may not say leaves in force what it said before, whatever is wrong with it, and the log says what to do. Once
+// its token does not allow that either, nothing is left.
+func TestW13AWrongAnnouncementLeavesTheLastInForce(t *testing.T) {
+	grants := []router.Grant{{Token: "t", Services: []string{"shop"}, Hosts: []string{"shop.test"}}}
+	for why, edit := range map[string]func(*frame.JoinInfo){
+		`the host "evil.test" is not its token's, which is for shop.test: add host=evil.test to its token's line, or do not announce it`: func(j *frame.JoinInfo) { j.Hosts = append(j.Hosts, "evil.test") },
+		`the service "x" is not its token's, which is for shop: add service=x to its token's line, or do not announce it`:                func(j *frame.JoinInfo) { j.Service = "x" },
+		`the name "a b"`:    func(j *frame.JoinInfo) { j.Name = "a b" },
+		`the host "x:1"`:    func(j *frame.JoinInfo) { j.Hosts = []string{"x:1"} },
+		`the token is miss`: func(j *frame.JoinInfo) { j.Token = "other" },
+		"protocol 2":        func(j *frame.JoinInfo) { j.Protocol = 2 },
+	} {
+		t.Run(why, func(t *testing.T) {
+			story(t, router.Config{Grants: grants}, func(w *world) {
+				good := func(j *frame.JoinInfo) { j.Token, j.Service, j.Hosts = "t", "shop", []string{"shop.test"} }
+				k := w.native("w1")
+				k.join(4, good)
+				w.settle()
+				p := w.get("/running", at("shop.test"))
+				c := k.request()
+				k.join(4, good, edit)
+				k.refusedAgain(why)
+				c.answer(200, "finished")
+				p.wants(200, "finished")
+				p = w.get("/", at("shop.test"))
+				k.request().answer(200, "still")
+				p.wants(200, "still")
+				if log := w.log.String(); strings.Count(log, "refused") != 1 || !strings.Contains(strings.ReplaceAll(log, `\"`, `"`), why) {
+					t.Errorf("the log: %s", log)
+				}
+				if err := w.r.SetGrants([]router.Grant{{Token: "t", Hosts: []string{"shop.test", "evil.test"}}}); err != nil {
+					t.Fatal(err)
+				}
+				if got := k.welcomed(); got.Refused != "" { // which asks once more
+					t.Errorf("WELCOME %+v", got)
+				}
+				k.join(4, good, func(j *frame.JoinInfo) { j.Hosts = append(j.Hosts, "evil.test") })
+				w.settle()
+				p = w.get("/", at("evil.test"))
+				k.request().answer(200, "now")
+				p.wants(200, "now")
+				if err := w.r.SetGrants([]router.Grant{{Token: "t", Hosts: []string{"other.test"}}}); err != nil {
+					t.Fatal(err)
+				}
+				k.refused(http2.ErrCodeInadequateSecurity, `the host "shop.test" is not its token's`)
+				w.get("/", at("shop.test")).wants(503, "")
+			})
+		})
+	}
 }
 
 func TestWhatMakesAJOINWrong(t *testing.T) {

@@ -30,11 +30,27 @@ func (q *pool) known(p *peer, info frame.JoinInfo) bool {
 	return p.joined && p.info.Name == info.Name && p.info.Concurrency == min(max(info.Concurrency, 1), MaxConcurrency)
 }
 
-// claims notes what p says of itself.
-func (q *pool) claims(p *peer, said *claim) {
+// deny notes that p was refused what it announces, if it has joined, and tells whether it has.
+func (q *pool) deny(p *peer) (joined bool) {
 	q.mu.Lock()
-	p.claim = said
-	q.mu.Unlock()
+	defer q.mu.Unlock()
+	p.denied = p.joined
+	return p.joined
+}
+
+// denied tells whether p was refused the last that it announced, but not what came before.
+func (q *pool) denied(p *peer) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return p.joined && p.denied
+}
+
+// claims notes what p says of itself, and returns what it said before.
+func (q *pool) claims(p *peer, said *claim) (before *claim) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before, p.claim, p.denied = p.claim, said, false
+	return before
 }
 
 // claimOf returns what p has said of itself and what became of that, and whether it was refused.

@@ -48,6 +48,7 @@ type peer struct {
 	joined    bool
 	draining  bool
 	parked    string // why it gets no requests
+	denied    bool   // what it announced last was refused
 	passed    bool   // refused a stream just now
 	full      bool   // its queue is
 	gone      bool
@@ -118,7 +119,7 @@ func (r *Router) serve(ctx context.Context, nc net.Conn) {
 	if p.rep == rep {
 		r.joinREP(p)
 	} else {
-		p.welcome()
+		p.welcome("")
 		defer time.AfterFunc(joinWait, p.late).Stop()
 	}
 	if r.draining.Load() {
@@ -142,13 +143,15 @@ func (p *peer) show(label string) { p.shown.Store(&label) }
 
 func (p *peer) name() string { return *p.shown.Load() }
 
-func (p *peer) welcome() {
+// welcome says who this is, and later why a JOIN was refused.
+func (p *peer) welcome(refused string) {
 	b := frame.AppendWelcome(nil, frame.WelcomeInfo{
 		Protocol:   frame.Protocol,
 		Router:     p.r.id,
 		Connection: p.connection,
 		Limits:     frame.Limits{Head: frame.MaxHead, Payload: frame.MaxPayload, Concurrency: MaxConcurrency},
 		Windows:    frame.Windows{Request: frame.RequestWindow, Response: frame.ResponseWindow},
+		Refused:    refused,
 	})
 	_, _ = p.conn.Send(0, zmtp.Urgent, b) // a connection that is closed already says so in Run
 }

@@ -17,7 +17,8 @@ type Announcement struct {
 
 // Replace has workers announce w's Name, Token, Service, AppVersion, Zone, Hosts, Paths, Weight, Balance, Sticky and Tags instead of what they did: all
 // of it, in one step, over the connections that they have. Requests that run go on. A worker whose Run is ended right after still
-// says it, as its last word: what nobody announces any more is then forgotten by its routers at once. Fields that Run would not take are an
+// says it, as its last word: what nobody announces any more is then forgotten by its routers at once. A router that refuses it, as the token does not
+// allow it, goes on with what it took before: Worker.OnJoin and OnRefuse tell. Fields that Run would not take are an
 // error, and nothing changes.
 func (a *Announcement) Replace(w Worker) error {
 	w, err := w.withDefaults()

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,94 @@ func TestAnnouncingAgain(t *testing.T) {
 			t.Errorf("another worker announces %+v", got)
 		}
 		l.wantQuiet()
+		if err := run.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A router that refuses what is announced anew goes on with what it took. The worker says so, and says what was taken first over the next
+// connection, so that it is still there.
+func TestAnAnnouncementThatIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var said Announcement
+		var told []string
+		allowed := "good.test"
+		r := newRouter(t)
+		r.refuses(func(j frame.JoinInfo) string {
+			if host := strings.Join(j.Hosts, " "); host != allowed {
+				return host + " is not its token's"
+			}
+			return ""
+		})
+		w := Worker{
+			Handler: http.HandlerFunc(hello), Hosts: []string{"good.test"}, Announced: &said,
+			OnJoin:   func(router string) { told = append(told, router+" takes it") },
+			OnRefuse: func(router, why string) { told = append(told, router+" refuses it: "+why) },
+		}
+		run := r.start(w)
+		heard := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if !slices.Equal(told, want) {
+				t.Errorf("told %q, want %q", told, want)
+			}
+			told = nil
+		}
+		announces := func(host string) {
+			t.Helper()
+			w.Hosts = []string{host}
+			if err := said.Replace(w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l := r.join()
+		heard(DefaultRouter + " takes it")
+		announces("evil.test")
+		l.wantJoin(1)
+		heard(DefaultRouter + " refuses it: evil.test is not its token's")
+		if n := run.logs.count(`level=ERROR msg="the router refuses what this worker announces now, and goes on with what it announced before" router=tcp://127.0.0.1:8000 reason="evil.test is not its token's"`); n != 1 {
+			t.Errorf("it was logged %d times:\n%s", n, run.logs)
+		}
+		l.get(1, "/") // it is still there
+		l.want(`HEADERS 1 [` + helloHead + `, content-length: 7] END 7 "hello /"`)
+
+		_ = l.Close()
+		l = r.accept()
+		l.welcome(welcome1)
+		for _, want := range []string{"good.test", "evil.test"} {
+			if got := l.wantJoin(1); strings.Join(got.Hosts, " ") != want {
+				t.Errorf("over a new connection it announces %s, want %s", got.Hosts, want)
+			}
+		}
+		heard(DefaultRouter+" takes it", DefaultRouter+" refuses it: evil.test is not its token's")
+
+		l.welcome(welcome1) // which asks once more
+		l.wantJoin(1)
+		heard(DefaultRouter + " refuses it: evil.test is not its token's")
+
+		_ = l.Close()
+		allowed = "evil.test" // now
+		l = r.accept()
+		l.welcome(welcome1)
+		l.wantJoin(1)
+		l.wantJoin(1)
+		heard(DefaultRouter+" refuses it: good.test is not its token's", DefaultRouter+" takes it")
+		_ = l.Close()
+		l = r.accept()
+		l.welcome(welcome1)
+		if got := l.wantJoin(1); strings.Join(got.Hosts, " ") != "evil.test" {
+			t.Errorf("what was taken at last is not what it announces: %s", got.Hosts)
+		}
+		heard(DefaultRouter + " takes it")
+		l.wantQuiet()
+
+		announces("other.test")
+		announces("evil.test") // whatever became of the one before
+		synctest.Wait()
+		if n := len(told); n == 0 || told[n-1] != DefaultRouter+" takes it" {
+			t.Errorf("told %q", told)
+		}
 		if err := run.stop(); err != nil {
 			t.Error(err)
 		}

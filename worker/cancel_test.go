@@ -89,7 +89,7 @@ func TestClientLeavesTakesTheQueueAlong(t *testing.T) {
 			_, _ = w.Write(make([]byte, 100<<10))
 			<-r.Context().Done()
 		})})
-		l := serveLink(t, nc, zmtpDefaults)
+		l := serveLink(t, nc, zmtpDefaults, nil)
 		l.welcome(welcome1)
 		l.wantJoin(1)
 		nc.shut()

@@ -227,7 +227,7 @@ func TestRouterThatDoesNotReadHoldsUpTheEndForSeconds(t *testing.T) {
 		run := r.start(Worker{Dial: once(a), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(make([]byte, 100<<10))
 		})})
-		l := serveLink(t, nc, zmtpDefaults)
+		l := serveLink(t, nc, zmtpDefaults, nil)
 		l.welcome(welcome1)
 		l.wantJoin(1)
 		nc.shut()

@@ -32,6 +32,8 @@ type link struct {
 	mu       sync.Mutex
 	join     *frame.JoinInfo // but for the connection's number; not changed, but replaced
 	said     *frame.JoinInfo // what it was made of, if it was replaced
+	taken    *frame.JoinInfo // what the router took last
+	refused  *frame.JoinInfo // what it refused since
 	draining bool
 	session  *session // nil while there is no connection
 }
@@ -96,7 +98,7 @@ func (l *link) connect(ctx context.Context) (served bool, err error) {
 		return false, errDraining
 	}
 	defer l.use(nil)
-	conn, err := zmtp.Connect(nc, zmtp.Options{OnDrain: s.drained})
+	conn, err := zmtp.Connect(nc, zmtp.Options{OnDrain: s.drained, OnPong: s.answered})
 	if err != nil {
 		return false, err
 	}
@@ -130,11 +132,30 @@ func (l *link) replace(said *frame.JoinInfo) {
 	l.join = &join
 }
 
-// says is what the link's next JOIN is.
-func (l *link) says() *frame.JoinInfo {
+// says is what the link's next JOIN is, and if the router has refused that, what it took before.
+func (l *link) says() (now, taken *frame.JoinInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.join
+	if l.join == l.refused {
+		taken = l.taken
+	}
+	return l.join, taken
+}
+
+// judged notes what became of a JOIN.
+func (l *link) judged(join *frame.JoinInfo, refused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !refused:
+		if l.taken = join; l.refused == join {
+			l.refused = nil
+		}
+	case l.taken == join:
+		l.taken = nil
+	default:
+		l.refused = join
+	}
 }
 
 // announce tells the router what has been replaced.

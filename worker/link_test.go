@@ -334,12 +334,8 @@ func TestParkedWorkerStays(t *testing.T) {
 		r := newRouter(t)
 		d := &dialTimes{dial: r.dial, open: true}
 		run := r.start(Worker{Handler: http.HandlerFunc(hello), Dial: d.Dial})
-		park := func(reason string) *routerLink {
-			l := r.join()
-			l.send(frame.AppendGoAway(nil, 0, http2.ErrCodeInadequateSecurity, reason), nil)
-			return l
-		}
-		l := park("wrong token")
+		r.refuses(func(frame.JoinInfo) string { return "wrong token" })
+		l := r.join()
 		time.Sleep(time.Hour)
 		l.wantQuiet()
 		if len(d.times) != 1 {
@@ -347,20 +343,21 @@ func TestParkedWorkerStays(t *testing.T) {
 		}
 		for range 5 {
 			_ = l.Close()
-			l = park("wrong token")
+			l = r.join()
 		}
 		synctest.Wait()
 		if n := run.logs.count(`level=ERROR msg="the router refuses this worker"`); n != 1 || run.logs.count("wrong token") != 1 {
 			t.Errorf("logged the refusal %d times, want once with its reason:\n%s", n, run.logs)
 		}
 		_ = l.Close()
+		r.heard = nil
 		l = r.join()
+		synctest.Wait()
+		if n := run.logs.count("msg=joined"); n != 1 {
+			t.Errorf("logged joining %d times, want one when the router took it:\n%s", n, run.logs)
+		}
 		l.get(1, "/x")
 		l.next()
-		synctest.Wait()
-		if n := run.logs.count("msg=joined"); n != 2 {
-			t.Errorf("logged joining %d times, want one at first and one when work came:\n%s", n, run.logs)
-		}
 		if err := run.stop(); err != nil {
 			t.Error(err)
 		}

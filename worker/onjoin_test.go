@@ -5,9 +5,11 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+
+	"github.com/dialmux/dialmux/frame"
 )
 
-// OnJoin is called with the endpoint each time that a router has heard who the worker is.
+// OnJoin is called with the endpoint each time that a router has taken what the worker says, and not when it refuses that.
 func TestOnJoin(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRouter(t)
@@ -24,6 +26,12 @@ func TestOnJoin(t *testing.T) {
 				t.Errorf("told %q, want %q", told, want)
 			}
 			_ = l.Close()
+		}
+		r.refuses(func(frame.JoinInfo) string { return "no" })
+		r.join()
+		synctest.Wait()
+		if len(told) != 2 {
+			t.Errorf("told %q, of one that refuses", told)
 		}
 	})
 }

@@ -380,7 +380,7 @@ func TestBigAnswerLeavesRoomInTheQueue(t *testing.T) {
 				}
 			}),
 		})
-		l := serveLink(t, nc, zmtpDefaults)
+		l := serveLink(t, nc, zmtpDefaults, nil)
 		l.welcome(frame.WelcomeInfo{Connection: 1, Windows: frame.Windows{Response: 1 << 30}})
 		l.wantJoin(1)
 		l.get(1, "/keep-warm")
@@ -430,7 +430,7 @@ func TestFullQueue(t *testing.T) {
 				}
 			}),
 		})
-		l := serveLink(t, nc, zmtpDefaults)
+		l := serveLink(t, nc, zmtpDefaults, nil)
 		l.welcome(welcome1)
 		l.wantJoin(1)
 		nc.shut()

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 
 	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
 
 	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/internal/testpipe"
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) {
 type router struct {
 	t      testing.TB
 	listen *testpipe.Listener
+	heard  func(l *routerLink, f frame.Frame) // if set, called with each frame before anything behind it is read
 }
 
 func newRouter(t testing.TB) *router {
@@ -60,10 +62,10 @@ func (r *router) accept() *routerLink {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return serveLink(r.t, nc, zmtp.Options{})
+	return serveLink(r.t, nc, zmtp.Options{}, r.heard)
 }
 
-func serveLink(t testing.TB, nc net.Conn, o zmtp.Options) *routerLink {
+func serveLink(t testing.TB, nc net.Conn, o zmtp.Options, heard func(l *routerLink, f frame.Frame)) *routerLink {
 	t.Helper()
 	conn, err := zmtp.Accept(nc, o)
 	if err != nil {
@@ -79,6 +81,9 @@ func serveLink(t testing.TB, nc net.Conn, o zmtp.Options) *routerLink {
 				copied[1] = bytes.Clone(parts[1])
 			}
 			f, err := frame.Parse(copied[0], copied[1])
+			if heard != nil {
+				heard(l, f)
+			}
 			l.got <- f
 			return err
 		})
@@ -128,6 +133,36 @@ func (l *routerLink) send(head, payload []byte) {
 	}
 	if _, err := l.Send(0, zmtp.Ordinary, parts...); err != nil {
 		l.t.Fatalf("the worker's connection is gone: %v", err)
+	}
+}
+
+// say sends what comes ahead of the answer to a PING that is read later.
+func (l *routerLink) say(head []byte) {
+	l.t.Helper()
+	if _, err := l.Send(0, zmtp.Urgent, head); err != nil {
+		l.t.Fatalf("the worker's connection is gone: %v", err)
+	}
+}
+
+// refuses has r refuse JOINs for which it has a reason: those that come first on their connection by GOAWAY, others by WELCOME.
+func (r *router) refuses(why func(frame.JoinInfo) string) {
+	taken := map[*routerLink]bool{}
+	r.heard = func(l *routerLink, f frame.Frame) {
+		if f.Type != frame.Join {
+			return
+		}
+		j, err := frame.ParseJoin(&f)
+		if err != nil {
+			r.t.Error(err)
+		}
+		switch why := why(j); {
+		case why == "":
+			taken[l] = true
+		case taken[l]:
+			l.say(frame.AppendWelcome(nil, frame.WelcomeInfo{Protocol: frame.Protocol, Router: "router-1", Connection: j.Connection, Refused: why}))
+		default:
+			l.say(frame.AppendGoAway(nil, 0, http2.ErrCodeInadequateSecurity, why))
+		}
 	}
 }
 

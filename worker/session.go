@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,8 @@ type session struct {
 	// Owned by run's goroutine.
 	frame    frame.Frame // the one at hand, kept here so that frames cost no allocation
 	parked   bool
+	refused  bool  // the router has refused the first of asked
+	leaving  bool  // the router drains
 	failed   error // the router broke the protocol: what still comes is dropped
 	scratch  []byte
 	noticing *time.Timer // ends the wait for WELCOME
@@ -39,7 +42,8 @@ type session struct {
 	mu       sync.Mutex
 	running  bool // conn is there
 	draining bool
-	said     *frame.JoinInfo // link.join as the router has it
+	said     *frame.JoinInfo   // link.join as the router was told it
+	asked    []*frame.JoinInfo // JOINs that the router may refuse yet
 	streams  map[uint64]*exchange
 
 	// Written by run's goroutine with mu held: it may read them without, others with mu held.
@@ -164,6 +168,10 @@ func (s *session) welcomed(f *frame.Frame) error {
 		return frame.ConnError{Code: http2.ErrCodeProtocol, Reason: fmt.Sprintf(
 			"WELCOME speaks protocol %d, this worker speaks %d: upgrade the older of the two", w.Protocol, frame.Protocol)}
 	}
+	if w.Refused != "" && s.joined && w.Connection == s.welcome.Connection {
+		s.refuse(w.Refused)
+		s.link.tell(state{joined, w.Refused}, slog.LevelError, "the router refuses what this worker announces now, and goes on with what it announced before", "reason", w.Refused)
+	}
 	bound(&w.Limits.Head, frame.MaxHead, frame.MaxHead)
 	bound(&w.Limits.Payload, frame.MaxPayload, frame.MaxPayload)
 	bound(&w.Windows.Request, frame.RequestWindow, maxFirstWindow)
@@ -175,6 +183,9 @@ func (s *session) welcomed(f *frame.Frame) error {
 	s.welcome = w
 	s.mu.Unlock()
 	if !anew {
+		if w.Refused == "" {
+			s.askAgain()
+		}
 		return nil
 	}
 	s.noticing.Stop()
@@ -182,43 +193,87 @@ func (s *session) welcomed(f *frame.Frame) error {
 		s.void(errVoid)
 	}
 	s.mu.Lock()
-	s.joined, s.said = true, nil
+	s.joined, s.said, s.asked = true, nil, nil
 	s.join()
 	if s.draining {
 		s.leave()
 	}
 	s.mu.Unlock()
-	s.parked = false
-	if s.link.told.name != parked { // JOIN has no answer: that a router changed its mind shows when it sends work
-		s.tellJoined()
-	}
-	if s.pool.OnJoin != nil {
-		s.pool.OnJoin(s.link.endpoint)
-	}
+	s.parked, s.refused, s.leaving = false, false, false
 	return nil
 }
 
 // announce tells the router what the worker says of itself now. One that drains has done so.
 func (s *session) announce() {
 	s.mu.Lock()
-	again := s.joined && !s.draining && s.join()
+	defer s.mu.Unlock()
+	if s.joined && !s.draining {
+		s.join()
+	}
+}
+
+// join sends JOIN, unless the router has it. Over a new connection what the router took comes before what it refused over the last. s.mu is held.
+func (s *session) join() {
+	now, taken := s.link.says()
+	if s.said == nil && taken != nil {
+		s.ask(taken)
+	}
+	if now != s.said {
+		s.said = now
+		s.ask(now)
+	}
+}
+
+// ask sends a JOIN. It has no answer but for a refusal, which comes ahead of the answer to a PING. s.mu is held.
+func (s *session) ask(join *frame.JoinInfo) {
+	s.asked = append(s.asked, join)
+	numbered := *join
+	numbered.Connection = s.welcome.Connection
+	s.urgent(0, frame.AppendJoin(nil, numbered))
+	s.conn.Ping(binary.BigEndian.AppendUint64(nil, numbered.Connection))
+}
+
+// askAgain says once more what the router has refused: it may take it now.
+func (s *session) askAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now, taken := s.link.says(); taken != nil && len(s.asked) == 0 && !s.draining {
+		s.ask(now)
+	}
+}
+
+// answered is called when the router has judged the first JOIN of those that it may refuse.
+func (s *session) answered(context []byte) {
+	s.mu.Lock()
+	if len(s.asked) == 0 || len(context) != 8 || binary.BigEndian.Uint64(context) != s.welcome.Connection {
+		s.mu.Unlock()
+		return
+	}
+	join, refused, draining := s.asked[0], s.refused, s.draining
+	s.asked = s.asked[1:]
 	s.mu.Unlock()
-	if again && s.pool.OnJoin != nil {
+	s.refused = false
+	s.link.judged(join, refused)
+	if refused || draining {
+		return
+	}
+	s.parked = false
+	if !s.leaving {
+		s.tellJoined()
+	}
+	if s.pool.OnJoin != nil {
 		s.pool.OnJoin(s.link.endpoint)
 	}
 }
 
-// join sends JOIN, unless the router has it. s.mu is held.
-func (s *session) join() (sent bool) {
-	now := s.link.says()
-	if now == s.said {
-		return false
+// refuse notes that the router does not take what this worker announces.
+func (s *session) refuse(why string) {
+	s.mu.Lock()
+	s.refused = len(s.asked) > 0
+	s.mu.Unlock()
+	if s.pool.OnRefuse != nil {
+		s.pool.OnRefuse(s.link.endpoint, why)
 	}
-	s.said = now
-	join := *now
-	join.Connection = s.welcome.Connection
-	s.urgent(0, frame.AppendJoin(nil, join))
-	return true
 }
 
 func (s *session) tellJoined() {
@@ -238,8 +293,12 @@ func bound(n *uint64, def, most uint64) {
 func (s *session) turnedAway(f *frame.Frame) {
 	served := s.last > 0
 	reason := string(f.Reason)
+	if f.Code != http2.ErrCodeNo {
+		s.refuse(reason)
+	}
 	switch {
 	case f.Code == http2.ErrCodeNo:
+		s.leaving = true
 		s.link.tell(state{leaving, reason}, slog.LevelInfo, "the router sends no more requests", "reason", reason)
 	case served:
 		s.link.tell(state{leaving, reason}, slog.LevelError, "the router gives this link up", "code", f.Code.String(), "reason", reason)

@@ -53,7 +53,7 @@ func TestSlotIsFreeBeforeTheLastFrame(t *testing.T) {
 			_, _ = w.Write(make([]byte, 250<<10))
 			<-r.Context().Done()
 		})})
-		l := serveLink(t, nc, zmtpDefaults)
+		l := serveLink(t, nc, zmtpDefaults, nil)
 		l.welcome(welcome1)
 		l.wantJoin(1)
 		nc.shut()

@@ -410,7 +410,7 @@ func fullQueue(t *testing.T, answer string) (c net.Conn, l *routerLink, open fun
 		}
 		_, _ = w.Write(make([]byte, 250<<10))
 	})})
-	l = serveLink(t, nc, zmtpDefaults)
+	l = serveLink(t, nc, zmtpDefaults, nil)
 	l.welcome(welcome1)
 	l.wantJoin(1)
 	l.upgrade(1)

@@ -94,8 +94,12 @@ type Worker struct {
 	// Announced changes these while the worker runs, once its Replace was called. Default: they stay.
 	Announced *Announcement
 
-	// OnJoin is called each time a link has told its router who this worker is, with the router's endpoint. It must not block. Default: nothing.
+	// OnJoin is called each time a router has taken what this worker announces, with the router's endpoint. It must not block. Default: nothing.
 	OnJoin func(router string)
+
+	// OnRefuse is called each time a router refuses what this worker announces, with the reason. What that router took before over the same
+	// connection, or the last one, stays in force; if that is nothing, or not allowed any more, it sends no requests. It must not block. Default: nothing.
+	OnRefuse func(router, why string)
 
 	// Logger gets one record for each change of a link's state, each panic and each misuse of a ResponseWriter. Default: none.
 	Logger *slog.Logger

@@ -192,6 +192,66 @@ func TestAChangedFileFailsNoRequest(t *testing.T) {
 	w.stop()
 }
 
+// A change that the token does not allow fails no request: what was announced before stays, by whatever app. Once it is allowed it is made.
+func TestAChangedFileThatIsRefused(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	allow := func(more string) {
+		t.Helper()
+		if err := os.WriteFile(tokens+".tmp", []byte("sesame host=127.0.0.1,old.test"+more+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(tokens+".tmp", tokens); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow("")
+	r := startRouter(t, "--token-file", tokens, "--queue-wait", "300ms")
+	one, two := saysHost("one"), saysHost("two")
+	defer one.Close()
+	defer two.Close()
+	dir := t.TempDir()
+	change := func(to *httptest.Server, hosts string) {
+		t.Helper()
+		writeApp(t, dir, "app.json", `{"to": "`+to.URL+`", "hosts": ["127.0.0.1", `+hosts+`]}`)
+	}
+	serves := func(who, host string) {
+		t.Helper()
+		eventually(t, who+" for "+host, func() bool { _, body := r.fetch("GET", host, "/"); return body == who+" for "+host })
+	}
+	change(one, `"old.test"`)
+	w := r.sidecar("--apps-dir", dir, "--token", "sesame")
+	serves("one", "old.test")
+	served, stop := r.load(2)
+	going := func() {
+		t.Helper()
+		before := served.Load()
+		eventually(t, "requests", func() bool { return served.Load() > before+50 })
+		if _, body := r.fetch("GET", "old.test", "/"); body != "one for old.test" {
+			t.Errorf("%q", body)
+		}
+	}
+	change(one, `"old.test", "evil.test"`)
+	why := `the host \"evil.test\" is not its token's, which is for 127.0.0.1, old.test: add host=evil.test to its token's line, or do not announce it`
+	w.awaitLog(`goes on with what it announced before","file":"` + filepath.Join(dir, "app.json") + `","router":"` + r.workers + `","reason":"` + why)
+	r.awaitLog(why)
+	going()
+	allow(",evil.test")
+	serves("one", "evil.test")
+	going()
+	change(two, `"bad.test"`)
+	w.awaitLog(`the router refuses this worker`)
+	time.Sleep(3 * time.Second) // while nobody may take it for announced
+	going()
+	allow(",evil.test,bad.test")
+	serves("two", "bad.test")
+	eventually(t, "the end of the first", func() bool {
+		resp, _ := r.fetch("GET", "evil.test", "/")
+		return resp.StatusCode == http.StatusNotFound
+	})
+	stop()
+	w.stop()
+}
+
 // While the app that a file now speaks of is not there, the one before serves, whatever else the file says in between.
 func TestAChangedFileWaitsForItsApp(t *testing.T) {
 	r := startRouter(t, "--queue-wait", "300ms")

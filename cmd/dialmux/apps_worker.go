@@ -14,13 +14,14 @@ type appWorker struct {
 	concurrency int
 	withdraw    context.CancelFunc
 	said        worker.Announcement
+	known       *known
 
 	// Guarded by succession.mu.
 	worker worker.Worker // as it is announced
 	joined bool
 }
 
-// succession is the workers of a file: the one that it speaks of, and the one before, which goes on until all routers know its successor.
+// succession is the workers of a file: the one that it speaks of, and the one before, which goes on until all routers have taken its successor.
 type succession struct {
 	mu              sync.Mutex
 	current, before *appWorker
@@ -53,7 +54,14 @@ func (s *succession) take(next *appWorker, w worker.Worker) (fresh bool, err err
 		s.current.leave(w)
 	}
 	s.current = stays
-	return stays == next, nil
+	if stays != next {
+		return false, nil
+	}
+	next.known = &known{all: len(w.Routers), tell: func() { s.join(next) }}
+	if s.before != nil {
+		next.known.before = s.before.known
+	}
+	return true, nil
 }
 
 // join notes that routers know one, and lets the worker before it leave.
@@ -77,9 +85,8 @@ func (one *appWorker) leave(w worker.Worker) {
 
 // run is the life of one.
 func (s *succession) run(ctx context.Context, one *appWorker, a *app, w worker.Worker) error {
-	k := known{to: map[string]bool{}, all: len(w.Routers), tell: func() { s.join(one) }}
-	defer k.stop()
-	w.Announced, w.OnJoin = &one.said, k.joined
+	defer one.known.stop()
+	w.Announced, w.OnJoin, w.OnRefuse = &one.said, one.known.joined, one.known.refused
 	return a.run(ctx, w)
 }
 

@@ -4,9 +4,62 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/dialmux/dialmux/worker"
 )
+
+// A worker is known once all routers have judged it, or some took it and the others are not there. One that refuses it, and has the worker before
+// it, keeps that from leaving.
+func TestWhenAWorkerIsKnown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		took, refused, before string
+		waited, want          bool
+	}{
+		"all":                        {took: "ab", want: true},
+		"one of two":                 {took: "a"},
+		"one of two, in time":        {took: "a", waited: true, want: true},
+		"refused by all":             {refused: "ab", waited: true},
+		"refused by one":             {took: "a", refused: "b", want: true},
+		"refused where one is":       {took: "a", refused: "b", before: "ab"},
+		"refused where one is, late": {took: "a", refused: "b", before: "b", waited: true},
+		"refused where none is":      {took: "a", refused: "b", before: "a", want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				times := 0
+				before := &known{all: 2, tell: func() {}}
+				k := &known{all: 2, tell: func() { times++ }, before: before}
+				defer before.stop()
+				defer k.stop()
+				for _, router := range tc.before {
+					before.joined(string(router))
+				}
+				for _, router := range tc.refused {
+					k.refused(string(router), "why")
+				}
+				for _, router := range tc.took {
+					k.joined(string(router))
+					k.refused(string(router), "what it says anew")
+				}
+				if tc.waited {
+					time.Sleep(time.Minute)
+					synctest.Wait()
+				}
+				if got := times == 1; got != tc.want {
+					t.Errorf("told %d times", times)
+				}
+				for _, router := range "ab" {
+					k.joined(string(router)) // after all
+				}
+				if times != 1 {
+					t.Errorf("told %d times at the end", times)
+				}
+			})
+		})
+	}
+}
 
 // Of a file's workers there are two at most: the one that serves, and the one that shall.
 func TestWhoLeavesWhenAFileChanges(t *testing.T) {

@@ -54,6 +54,7 @@ type runSettings struct {
 	replaceWithin time.Duration
 	log           logging
 	h2c           bool
+	known         sync.Map // by the name of an instance: *known of the one that was announced last
 }
 
 const (
@@ -172,42 +173,89 @@ func (s *runSettings) serve(ctx context.Context, log *slog.Logger, name, address
 	if err != nil {
 		return err
 	}
-	k := known{to: map[string]bool{}, all: len(s.worker.Routers), tell: announced}
+	k := &known{all: len(s.worker.Routers)}
+	if before, ok := s.known.Load(name); ok {
+		k.before, _ = before.(*known)
+	}
+	k.tell = func() {
+		s.known.Store(name, k)
+		announced()
+	}
 	defer k.stop()
 	w := s.worker
-	w.Name, w.OnJoin = name, k.joined
+	w.Name, w.OnJoin, w.OnRefuse = name, k.joined, k.refused
 	return a.run(ctx, w)
 }
 
 // stragglers is how long a worker is not taken for announced because some routers do not know it yet. They may be gone.
 const stragglers = 2 * time.Second
 
-// known tells once all routers know a worker, or those that can be reached do.
+// known tells once all routers have taken a worker, or those that can be reached have. One that refuses it and knows the worker
+// before it is not done without: there that one is not to leave.
 type known struct {
-	all  int
-	tell func()
+	all    int
+	tell   func()
+	before *known // of the worker that is to leave then; nil: none is
 
-	mu    sync.Mutex
-	to    map[string]bool
-	later *time.Timer
+	mu     sync.Mutex
+	took   map[string]bool // routers that have judged it
+	waited bool
+	told   bool
+	over   bool
+	later  *time.Timer
 }
 
-func (k *known) joined(router string) {
+func (k *known) joined(router string) { k.judged(router, true) }
+
+func (k *known) refused(router, _ string) { k.judged(router, false) }
+
+func (k *known) judged(router string, took bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.to[router] = true
-	switch {
-	case len(k.to) == k.all:
-		k.tell()
-	case k.later == nil:
-		k.later = time.AfterFunc(stragglers, k.tell)
+	if k.took == nil {
+		k.took = map[string]bool{}
 	}
+	k.took[router] = took || k.took[router] // what it took before, it goes on with
+	if took && k.later == nil {
+		k.later = time.AfterFunc(stragglers, func() {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.waited = true
+			k.look()
+		})
+	}
+	k.look()
+}
+
+// look tells if it is time. k.mu is held.
+func (k *known) look() {
+	some := false
+	for router, took := range k.took {
+		if !took && k.before.at(router) {
+			return
+		}
+		some = some || took
+	}
+	if some && !k.told && !k.over && (k.waited || len(k.took) == k.all) {
+		k.told = true
+		k.tell()
+	}
+}
+
+// at tells whether the worker is at a router.
+func (k *known) at(router string) bool {
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.took[router] && !k.over
 }
 
 func (k *known) stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.later != nil {
+	if k.over = true; k.later != nil {
 		k.later.Stop()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -119,6 +120,44 @@ func TestRunForwardsOutputAndSignals(t *testing.T) {
 	if log := p.log.String(); strings.Contains(log, "sesame") {
 		t.Error("the token is in the log")
 	}
+}
+
+// Instances whose token has been narrowed are not replaced by others that the router refuses.
+func TestRunReplacesNobodyByWhoIsRefused(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	allow := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(tokens+".tmp", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(tokens+".tmp", tokens); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow("sesame\n")
+	r, other := startRouter(t, "--token-file", tokens), startRouter(t, "--token", "sesame")
+	p := r.run("--router", other.workers, "--token", "sesame", "--host", "127.0.0.1", "--replace-timeout", "4s", "--", "testapp", "$PORT")
+	pids := r.pids(1)
+	other.awaitReady(1)
+	allow("other\n")
+	p.awaitLine(`"msg":"the router refuses this worker"|"msg":"the router gives this link up"`)
+	allow("sesame host=other.test\n")
+	p.signal(syscall.SIGHUP)
+	p.awaitLine(`"msg":"instances are not replaced any further, those that run go on"`)
+	if n := strings.Count(p.log.String(), `"msg":"announced"`); n != 1 {
+		t.Errorf("%d instances count as announced", n)
+	}
+	if got := other.pids(1); !slices.Equal(got, pids) {
+		t.Errorf("%d serves, want %d", got, pids)
+	}
+	allow("sesame\n")
+	r.awaitReady(1)
+	p.signal(syscall.SIGHUP)
+	p.awaitLine(`"msg":"all instances are replaced"`)
+	if got := r.pids(1); slices.Equal(got, pids) {
+		t.Errorf("%d serves still", got)
+	}
+	p.stop()
 }
 
 // A request that runs is finished before the app hears that it is to end.

@@ -131,7 +131,7 @@ func (s *slot) replace(ctx context.Context, old *instance) rolled {
 			}
 			return rolled{err: errAgain}
 		case <-limit.C:
-			s.log.Warn("the new instance is given up, it was not announced in time: does it listen at the port in $PORT, and is the router there? --replace-timeout gives it longer",
+			s.log.Warn("the new instance is given up, it was not announced in time: does it listen at the port in $PORT, is the router there, and does that take what is announced? --replace-timeout gives it longer",
 				"after", s.group.ReplaceWithin.String())
 			next.stop()
 			if s.current == next {

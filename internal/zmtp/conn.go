@@ -38,6 +38,9 @@ type Options struct {
 	// OnDrain is called by the writer's goroutine, with no lock held, right after it took the queue, if AwaitDrain or
 	// ErrFull armed it since it last did. It should not block: what was taken is written when it returns.
 	OnDrain func()
+
+	// OnPong is called by Run with what Ping gave, when the peer has read all that was sent before it and has sent what it had to say to that.
+	OnPong func(context []byte)
 }
 
 func (o Options) withDefaults() Options {

@@ -18,6 +18,9 @@ const (
 // ping is a PING command with a TTL of 0 (a TTL tells the peer when to hang up, and we do not) and no context.
 var ping = []byte("\x04PING\x00\x00")
 
+// Ping asks the peer for a PONG with this context, of 1 to 16 bytes, behind all urgent messages that were sent so far. It does not wait.
+func (c *Conn) Ping(context []byte) { c.sendCommand(append(ping[:len(ping):len(ping)], context...)) }
+
 // tick is called when the read deadline has passed.
 func (c *Conn) tick(now time.Time) error {
 	if next := c.heard.Add(c.opts.Heartbeat); now.Before(next) {
@@ -73,6 +76,10 @@ func (c *Conn) obey(command []byte) error {
 		n := copy(pong[:], "\x04PONG")
 		n += copy(pong[n:], body[2:])
 		c.sendCommand(pong[:n])
+	case "PONG":
+		if len(body) > 0 && c.opts.OnPong != nil { // a heartbeat's has no context
+			c.opts.OnPong(body)
+		}
 	case "ERROR":
 		return fmt.Errorf("zmtp: %w", refusal(body))
 	}

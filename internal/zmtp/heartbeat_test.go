@@ -136,3 +136,47 @@ func TestSlowReceiverDoesNotBlameThePeer(t *testing.T) {
 		}
 	})
 }
+
+// A PONG comes when all before its PING was received, and behind what the peer had to say to that. A heartbeat's is not told of.
+func TestPingIsAnsweredBehindWhatItsPeerSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := testpipe.New()
+		var told []string
+		var a, b *Conn
+		var both sync.WaitGroup
+		both.Go(func() {
+			var err error
+			if a, err = Connect(near, Options{OnPong: func(context []byte) { told = append(told, string(context)) }}); err != nil {
+				t.Error(err)
+			}
+		})
+		var err error
+		if b, err = Accept(far, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		both.Wait()
+		both.Go(func() {
+			_ = a.Run(func(parts [][]byte) error {
+				told = append(told, string(parts[0]))
+				return nil
+			})
+		})
+		both.Go(func() {
+			_ = b.Run(func(parts [][]byte) error {
+				sendAs(t, b, 0, Urgent, "no "+string(parts[0]))
+				return nil
+			})
+		})
+		synctest.Wait()
+		for _, s := range []string{"one", "two"} {
+			sendAs(t, a, 0, Urgent, s)
+			a.Ping([]byte("pong " + s))
+		}
+		time.Sleep(time.Minute)
+		if want := []string{"no one", "pong one", "no two", "pong two"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+		_ = a.Close()
+		both.Wait()
+	})
+}
