@@ -178,7 +178,7 @@ func (g *Group) rollOnce(ctx context.Context) (int, error) {
 			<-r.old.done
 		}
 	}
-	return g.N, nil
+	return len(g.slots), nil
 }
 
 // Signal sends sig to each process that was started, not to its group.
