@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"sync"
@@ -193,6 +194,9 @@ func (x *exchange) run() (err error) {
 	x.a.hear(res.StatusCode)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return x.tunnel(res)
+	}
+	if len(res.TransferEncoding) > 0 && res.Body != http.NoBody { // chunked: there is no other
+		res.Body = io.NopCloser(&chunks{c: c, res: res})
 	}
 	x.begun = true
 	err = x.a.copyAnswer(x.w, res, c)
