@@ -95,11 +95,12 @@ func TestAnswersOfAllKinds(t *testing.T) {
 // An answer that stops early is seen to: no client takes it for whole.
 func TestAnswersThatBreakOff(t *testing.T) {
 	for name, answer := range map[string]string{
-		"short":           "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi" + closes,
-		"chunk cut":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhi" + closes,
-		"no last chunk":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + closes,
-		"malformed chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n",
-		"trailers cut":    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: 1\r\n" + closes,
+		"short":               "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi" + closes,
+		"chunk cut":           "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhi" + closes,
+		"no last chunk":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" + closes,
+		"malformed chunk":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n",
+		"trailers of 128 KiB": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: " + strings.Repeat("x", 128<<10) + "\r\n\r\n",
+		"trailers cut":        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: 1\r\n" + closes,
 	} {
 		t.Run(name, func(t *testing.T) {
 			app := answers(t, answer)

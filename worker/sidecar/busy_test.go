@@ -141,21 +141,24 @@ func TestABusyAppIsHealthy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var checks atomic.Int64
+			var up atomic.Bool
 			app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
 				for head := readHead(r); head != ""; head = readHead(r) {
 					switch {
 					case !strings.HasPrefix(head, "GET /healthz"):
 						_, _ = io.WriteString(nc, tc.answer)
-					case checks.Add(1) == 1:
+					case !up.Load():
 						_, _ = io.WriteString(nc, hi)
 					default:
+						checks.Add(1)
 						_, _ = io.WriteString(nc, tc.health)
 					}
 				}
 			})
 			w := watch(t, "http://"+app.address, sidecar.Options{Health: "/healthz", Interval: time.Second, Timeout: 300 * time.Millisecond})
 			eventually(t, "a worker", func() bool { return w.dialling.Load() == 1 })
-			for checks.Load() < 6 && w.dialling.Load() == 1 {
+			up.Store(true)
+			for checks.Load() < 5 && w.dialling.Load() == 1 {
 				func() {
 					defer func() { _ = recover() }() // given away, when the worker has just gone
 					w.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))

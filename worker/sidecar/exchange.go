@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"sync"
@@ -86,8 +87,9 @@ const lastBreath = 250 * time.Millisecond
 // expire returns when the app is certainly dead, or lives on. The port of a process that dies takes connections for a moment longer than its
 // connections last: who tries again at once is lost again.
 func (a *App) expire(ctx context.Context) {
-	end := time.Now().Add(lastBreath)
-	for pause := 5 * time.Millisecond; ctx.Err() == nil && time.Now().Before(end); pause *= 2 {
+	ctx, cancel := context.WithTimeout(ctx, lastBreath)
+	defer cancel()
+	for pause := 5 * time.Millisecond; ctx.Err() == nil; pause *= 2 {
 		nc, err := a.dial(ctx)
 		if err != nil {
 			a.note(err)
@@ -193,6 +195,9 @@ func (x *exchange) run() (err error) {
 	x.a.hear(res.StatusCode)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return x.tunnel(res)
+	}
+	if len(res.TransferEncoding) > 0 && res.Body != http.NoBody { // chunked: there is no other
+		res.Body = io.NopCloser(&chunks{c: c, res: res})
 	}
 	x.begun = true
 	err = x.a.copyAnswer(x.w, res, c)

@@ -335,3 +335,48 @@ func TestAnAppThatClosesInSilence(t *testing.T) {
 		t.Errorf("%d of 500 POSTs were lost", lost)
 	}
 }
+
+// A GET whose answer broke off amid its body does not go again, not even if its connection was kept: the client has a part of it.
+func TestAnAnswerThatBrokeOffIsNotAskedForAgain(t *testing.T) {
+	heads := make(chan string, 100)
+	app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+		for head := readHead(r); head != ""; head = readHead(r) {
+			heads <- head
+			if strings.HasPrefix(head, "GET /half ") {
+				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n"+strings.Repeat("x", 5000))
+				return
+			}
+			_, _ = io.WriteString(nc, hi)
+		}
+	})
+	f := newFront(t, "http://"+app.address, sidecar.Options{})
+	client := f.asker()
+	client.ask(getIt)
+	_, _ = io.WriteString(client.nc, strings.Replace(getIt, "/", "/half", 1))
+	all, _ := io.ReadAll(client.r)
+	if n := strings.Count(string(all), "x"); n != 5000 {
+		t.Errorf("the client got %d bytes of it, want 5000", n)
+	}
+	f.wantGiven(worker.ErrLost)
+	if n := len(heads); n != 2 {
+		t.Errorf("the app got %d requests, want 2", n)
+	}
+}
+
+// A connection that the app has ended is closed when the app is looked after, though no request comes.
+func TestAConnectionThatTheAppHasEndedIsClosed(t *testing.T) {
+	closed := make(chan struct{})
+	app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+		if readHead(r) == "" {
+			return // a check
+		}
+		_, _ = io.WriteString(nc, hi)
+		_ = nc.(*net.TCPConn).CloseWrite()
+		_, _ = r.ReadByte()
+		close(closed)
+	})
+	w := watch(t, "http://"+app.address, sidecar.Options{Interval: 20 * time.Millisecond, Timeout: 5 * time.Second})
+	eventually(t, "a worker", func() bool { return w.dialling.Load() == 1 })
+	ask(t, w.App, http.MethodGet)
+	<-closed
+}

@@ -158,7 +158,7 @@ func orDefault[T int | time.Duration](v, def T) T {
 }
 
 // ServeHTTP forwards a request. What keeps it from an answer is a panic with worker.ErrRefused if the app has certainly not got the request,
-// with worker.ErrLost if its connection broke before the answer's head, or with http.ErrAbortHandler. An answer that is no HTTP is 502 with
+// with worker.ErrLost if its connection broke before the answer's head, or the app hangs, or with http.ErrAbortHandler. An answer that is no HTTP is 502 with
 // Proxy-Status, for which routers hold the worker to have failed.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q, status := a.read(r)

@@ -105,6 +105,32 @@ func TestALongBodyComesInPieces(t *testing.T) {
 	}
 }
 
+// Nor does a chunk.
+func TestAChunkComesInPieces(t *testing.T) {
+	seen := make(chan struct{})
+	app := newRawApp(t, func(nc net.Conn, r *bufio.Reader) {
+		readHead(r)
+		_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n")
+		for _, piece := range "hello" {
+			_, _ = io.WriteString(nc, string(piece))
+			<-seen
+		}
+		_, _ = io.WriteString(nc, "\r\n0\r\n\r\n")
+	})
+	f := newFront(t, "http://"+app.address, sidecar.Options{})
+	res := f.do(f.request("GET", nil))
+	b := make([]byte, 1)
+	for _, want := range "hello" {
+		if _, err := io.ReadFull(res.Body, b); string(b) != string(want) {
+			t.Errorf("%q, want %q: %v", b, want, err)
+		}
+		seen <- struct{}{}
+	}
+	if rest, err := readAll(res); rest != "" || err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
 func TestTrailersBothWays(t *testing.T) {
 	each(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")
