@@ -159,7 +159,7 @@ func TestWrongAppFiles(t *testing.T) {
 		`{"lb": false}`:                     `there is no key "lb"; there are application-port, balance, `,
 		`{"jitter": 1}`:                     `there is no key "jitter"; there are application-port, balance, `,
 		`{"": 1}`:                           `there is no key ""; there are application-port, balance, `,
-		`{"aplication_port": 1}`:            `there is no key "aplication_port"; did you mean "application-port"?`,
+		`{"application_prt": 1}`:            `there is no key "application_prt"; did you mean "application-port"?`,
 		`{"to": "http://a", "weight": 101}`: `"weight": invalid value "101": want 1 to 100`,
 		`{"to": "http://a", "weight": 0}`:   `"weight": invalid value "0": want 1 to 100`,
 		"\ufeff{\n\"namme\": \"a\"}":        `line 2: there is no key "namme"; did you mean "name"?`,
