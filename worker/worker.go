@@ -29,6 +29,9 @@ const (
 	DefaultReadWindow  = 256 << 10
 )
 
+// MaxWeight is the most that a Worker's Weight may be.
+const MaxWeight = 100
+
 // Serve is Run of a Worker that has the defaults, one router and a handler.
 func Serve(ctx context.Context, router string, h http.Handler) error {
 	w := Worker{Routers: []string{router}, Handler: h}
@@ -86,7 +89,7 @@ type Worker struct {
 	Zone       string
 	Hosts      []string
 	Paths      []string
-	Weight     int    // of turns, or of requests at once, against other workers'; up to 100
+	Weight     int    // of turns, or of requests at once, against other workers'; 1 to MaxWeight, 0 for 1
 	Balance    string // how workers of the same host and path are chosen: "round-robin" or "least"; default: as the router says
 	Sticky     string // by which key of theirs requests are kept on one worker each, as in "cookie:session; issue"; default: as the router says
 	Tags       map[string]string
@@ -151,8 +154,8 @@ func (w Worker) withDefaults() (Worker, error) {
 	switch {
 	case w.Concurrency < 0:
 		return w, fmt.Errorf("worker: Concurrency %d: use 1 or more, or 0 for %d", w.Concurrency, DefaultConcurrency)
-	case w.Weight < 0:
-		return w, fmt.Errorf("worker: Weight %d: use 0 or more", w.Weight)
+	case w.Weight < 0 || w.Weight > MaxWeight:
+		return w, fmt.Errorf("worker: Weight %d: use 1 to %d, or 0 for 1", w.Weight, MaxWeight)
 	case w.Balance != "" && w.Balance != "round-robin" && w.Balance != "least":
 		return w, fmt.Errorf("worker: Balance %q: use round-robin or least, or leave it to the router", w.Balance)
 	case unstuck != nil:

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/urfave/cli/v3"
 
 	"github.com/dialmux/dialmux/worker"
 )
@@ -36,6 +35,7 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e
 
 // parseApp reads a file. defaults are what the flags say.
 func parseApp(text []byte, defaults forwarding) (*announced, error) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // which some editors put there
 	a := &announced{forwarding: defaults}
 	keys := a.keys()
 	d := json.NewDecoder(bytes.NewReader(text))
@@ -95,17 +95,33 @@ func parseApp(text []byte, defaults forwarding) (*announced, error) {
 }
 
 func unknownKey(key string, keys map[string]func([]string) error) error {
-	commands := make([]*cli.Command, 0, len(keys))
-	for _, known := range slices.Sorted(func(yield func(string) bool) {
-		for k := range keys {
-			if !yield(k) {
-				return
-			}
-		}
-	}) {
-		commands = append(commands, &cli.Command{Name: known})
+	known := slices.Sorted(maps.Keys(keys))
+	if best := slices.MinFunc(known, func(a, b string) int { return edits(key, a) - edits(key, b) }); 3*edits(key, best) <= len(best) {
+		return fmt.Errorf("there is no key %q; did you mean %q?", key, best)
 	}
-	return fmt.Errorf("there is no key %q; did you mean %q?", key, cli.SuggestCommand(commands, key))
+	return fmt.Errorf("there is no key %q; there are %s", key, strings.Join(known, ", "))
+}
+
+// edits is how many bytes are to be put in, taken out or changed until a is b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1) // for what there is of a so far, and each beginning of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			n := min(row[j], row[j+1]) + 1
+			if a[i] == b[j] {
+				n = min(n, corner)
+			} else {
+				n = min(n, corner+1)
+			}
+			corner, row[j+1] = row[j+1], n
+		}
+	}
+	return row[len(b)]
 }
 
 // textsOf makes of a value what a flag would be given, and of a list as many.
@@ -143,7 +159,7 @@ func (a *announced) keys() map[string]func([]string) error {
 		"path":            many(&w.Paths, parsePath),
 		"paths":           many(&w.Paths, parsePath),
 		"strip-prefix":    one(&a.strip, parseBool),
-		"weight":          one(&w.Weight, parseCount),
+		"weight":          one(&w.Weight, parseWeight),
 		"balance":         one(&w.Balance, parseOptionalBalance),
 		"concurrency":     one(&w.Concurrency, parseConcurrency),
 		"health":          one(&h.Health, parseHealth),

@@ -31,7 +31,7 @@ func (j *joining) flags() []cli.Flag {
 		flag("service", "say what is served here by this `NAME`, to operators, and to clients where no worker is ready", &w.Service, "", parseName),
 		list("host", "serve requests for this `HOST`: a name, *.name or * (may be repeated; default: any)", &w.Hosts, nil, parseHost),
 		list("path", "serve requests whose path begins with this `PREFIX`, up to the end of a segment (may be repeated; default: /)", &w.Paths, nil, parsePath),
-		flag("weight", "get requests in proportion to this `NUMBER` (default: 1)", &w.Weight, 0, parseCount),
+		flag("weight", "get requests in proportion to this `NUMBER`, 1 to 100 (default: 1)", &w.Weight, 0, parseWeight),
 		flag("balance", "let the router choose among workers of the same hosts and paths by this `POLICY`: round-robin, or least, the fewest requests against the weight (default: as the router says)", &w.Balance, "", parseOptionalBalance),
 	}
 	flags = append(flags, j.sticky.flags("have the router keep each client on one of the workers of the same hosts and paths, by what this `POLICY` says of requests: "+stickyPolicies+"; or off (default: as the router says)", frame.Sticky{})...)
@@ -173,6 +173,14 @@ func parseConcurrency(s string) (int, error) {
 		err = fmt.Errorf("want at most %d", router.MaxConcurrency)
 	}
 	return n, err
+}
+
+func parseWeight(s string) (int, error) {
+	n, err := parseCount(s)
+	if err != nil || n < 1 || n > worker.MaxWeight {
+		return 0, fmt.Errorf("want 1 to %d", worker.MaxWeight)
+	}
+	return n, nil
 }
 
 func parsePositive(s string) (int, error) {

@@ -109,6 +109,7 @@ func TestS3R10AppFiles(t *testing.T) {
 		{"{\n\t\"name\": \"app1\",\n\t\"listen-port\": \"443\",\n\t\"application-port\": \"7240\",\n\t\"domain\": \"app1.example.com\",\n\t\"protocol\": \"http\"\n}\n", "http://127.0.0.1:7240", "app1", "app1.example.com", ""},
 		{`{"name": "web", "listen-port": "80", "application-port": 8080, "domains": ["a.test"]}`, "http://127.0.0.1:8080", "web", "a.test", ""},
 		{`{"to": "unix:/run/app.sock", "service": "shop", "host": "a.test", "path": "/api/"}`, "unix:/run/app.sock", "shop", "a.test", "/api/"},
+		{"\ufeff" + `{"to": "http://app", "service": "windows"}`, "http://app", "windows", "", ""},
 		{`{"to": "h2c://127.0.0.1:50051", "hosts": ["a.test", "*.b.test"], "paths": ["/a", "/b"]}`, "h2c://127.0.0.1:50051", "", "a.test *.b.test", "/a /b"},
 	} {
 		a, err := parseApp([]byte(tc.text), forwarding{})
@@ -155,7 +156,13 @@ func TestWrongAppFiles(t *testing.T) {
 		`{"to": "http://a", "sticky-bound": 2}`:                         `"sticky-bound" is there, but no policy in "sticky"; say there what the key is, such as ip or cookie:NAME`,
 		`{"to": "http://a", "sticky": "ip", "sticky-issue": true}`:      `"sticky-issue" is there, but no cookie in "sticky"; say cookie:NAME there`,
 		`{"to": "http://a", "sticky": "ip", "sticky-wait": "2h"}`:       `"sticky-wait": invalid value "2h": want at most 1h0m0s`,
-		`{"lb": false}`: `there is no key "lb"`,
+		`{"lb": false}`:                     `there is no key "lb"; there are application-port, balance, `,
+		`{"jitter": 1}`:                     `there is no key "jitter"; there are application-port, balance, `,
+		`{"": 1}`:                           `there is no key ""; there are application-port, balance, `,
+		`{"application_prt": 1}`:            `there is no key "application_prt"; did you mean "application-port"?`,
+		`{"to": "http://a", "weight": 101}`: `"weight": invalid value "101": want 1 to 100`,
+		`{"to": "http://a", "weight": 0}`:   `"weight": invalid value "0": want 1 to 100`,
+		"\ufeff{\n\"namme\": \"a\"}":        `line 2: there is no key "namme"; did you mean "name"?`,
 	} {
 		_, err := parseApp([]byte(text), forwarding{})
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -57,8 +57,8 @@ func TestBackOff(t *testing.T) {
 // The next one is replaced when nothing is left of the one before: never are two fewer, nor two more.
 func TestARollGoesOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &Group{}
-		for range 3 {
+		g := &Group{Config: Config{N: 3}}
+		for range g.N {
 			g.slots = append(g.slots, &slot{rolls: make(chan chan rolled)})
 		}
 		ended := make(chan int)
