@@ -142,6 +142,43 @@ func TestAFreshWorkerStartsSlowly(t *testing.T) {
 	}
 }
 
+// So do several whose weights are not those of the others. By `least` idle workers serve in turn, whatever their weight, and so a fresh
+// one's share is of such turns.
+func TestFreshWorkersOfOtherWeightsStartSlowly(t *testing.T) {
+	for balance, shares := range map[router.Balance]map[float64][3]int{ // of a, b, and each fresh one, in 400 requests
+		router.Least: {0.5: {80, 80, 40}, 0.95: {52, 52, 49}, 1: {50, 50, 50}},
+		// of weights 1, 3 and 4
+		router.RoundRobin: {0.5: {25, 75, 50}, 0.95: {15, 45, 57}, 1: {14, 43, 57}},
+	} {
+		t.Run(string(balance), func(t *testing.T) {
+			story(t, router.Config{SlowStart: 10 * time.Second, Balance: balance}, func(w *world) {
+				all := []*worker{w.weighted("a", 1, ""), w.weighted("b", 3, "")}
+				time.Sleep(time.Minute)
+				began := time.Now()
+				for i := range 6 {
+					all = append(all, w.weighted(fmt.Sprint("fresh", i), 4, ""))
+				}
+				for _, part := range []float64{0.5, 0.95, 1} {
+					time.Sleep(time.Until(began.Add(time.Duration(part * float64(10*time.Second)))))
+					got := map[string]int{}
+					for range 400 {
+						got[serveOne(t, w, all...)]++
+					}
+					for _, k := range all {
+						want := shares[part][2]
+						if i := strings.Index("ab", k.name); i >= 0 {
+							want = shares[part][i]
+						}
+						if n := got[k.name]; n < want-4 || n > want+4 {
+							t.Errorf("at %g of its time %s got %d of 400, want %d", part, k.name, n, want)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
 // So it does where many requests run at once, and those that last do not hold up its growth.
 func TestAFreshWorkerStartsSlowlyAmidRunningRequests(t *testing.T) {
 	for _, weight := range []uint64{1, 4} {

@@ -37,7 +37,7 @@ func (q *pool) turn(at *route, only int) *peer {
 		}
 		s.turns++
 		if q.slowStart > 0 && !p.fresh {
-			at.clock += 1 / float64(at.grown)
+			at.tick(s)
 		}
 		switch {
 		case p.busy+1 == p.slots: // it leaves the ring

@@ -414,6 +414,7 @@ func (q *pool) ring(p *peer) {
 		switch {
 		case !p.fresh:
 			s.at.grown += p.weight
+			s.at.elders++
 		case s.at.grown > 0:
 			s.at.rest(s)
 		}
@@ -430,6 +431,7 @@ func (q *pool) unring(p *peer) {
 		s.at.ready[p.rep].remove(s)
 		if !p.fresh {
 			s.at.grown -= p.weight
+			s.at.elders--
 		}
 	}
 }

@@ -38,7 +38,8 @@ type route struct {
 	left          time.Time        // when the last of them went, if none is there
 	aside         int              // workers that are set aside
 	grown         int              // what those weigh that are ready, and not fresh
-	clock         float64          // rounds of requests that such have had
+	elders        int              // how many they are
+	clock         clock            // what such have had
 	gone          bool             // nobody announces it any more: who waits looks anew
 }
 
@@ -78,9 +79,9 @@ type seat struct {
 	room    room      // for p alone
 	waiting int       // in it
 	ticket  uint64
-	load    int     // in the ring
-	turns   int     // that it has had in a row
-	since   float64 // by the route's clock it saves up for a request, while it starts slowly
+	load    int   // in the ring
+	turns   int   // that it has had in a row
+	since   clock // the route's, from when it saves up for a request, while it starts slowly
 }
 
 // routes finds the route of a request: by host, an exact one before the longest

@@ -7,6 +7,26 @@ import "time"
 // grown have had so many that one is due to it. Where nobody has grown, nobody
 // rests.
 
+// clock counts requests of those that have grown.
+type clock struct {
+	rounds float64 // in which each got as many as it weighs
+	turns  float64 // in which each got one: by `least`, while they are idle
+}
+
+// tick counts a request of s.
+func (at *route) tick(s *seat) {
+	if at.balance == Least && s.load == 0 {
+		at.clock.turns += 1 / float64(at.elders)
+	} else {
+		at.clock.rounds += 1 / float64(at.grown)
+	}
+}
+
+// saved is how many requests s would have had by now, were it grown.
+func (at *route) saved(s *seat) float64 {
+	return (at.clock.rounds-s.since.rounds)*float64(s.p.weight) + at.clock.turns - s.since.turns
+}
+
 // rest has s wait until a request is due to it.
 func (at *route) rest(s *seat) {
 	ring := &at.ready[s.p.rep]
@@ -24,21 +44,22 @@ func (q *pool) rouse(at *route, only int) {
 		if s == nil {
 			continue
 		}
-		p, saved := s.p, at.clock-s.since
+		p, saved := s.p, at.saved(s)
 		needed := at.grown == 0 || at.front(only) == nil
-		if !needed && saved*float64(p.weight) < 1 { // were it grown, it would not be due
+		if !needed && saved < 1 { // were it grown, it would not be due
 			at.rest(s) // each is looked at in turn
 			continue
 		}
 		if q.mature(p) {
 			continue
 		}
-		pause := 1 / (q.part(p) * float64(p.weight))
+		pause := 1 / q.part(p)
 		if !needed && saved < pause {
 			at.rest(s)
 			continue
 		}
-		s.since, s.turns = at.clock-min(max(saved-pause, 0), max(pause, 1)), 0 // it saves for a round at most
+		s.since, s.turns = at.clock, 0
+		s.since.turns -= min(max(saved-pause, 0), max(pause, float64(p.weight))) // it saves for a round at most
 		ring.remove(s)
 		ring.add(s, load(at.balance, p.busy, p.weight), true)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/dialmux/dialmux/worker"
 )
 
 // apps are the files of a directory, and a worker for each.
@@ -18,7 +21,7 @@ type apps struct {
 	dir     string
 	s       *workerSettings
 	log     *slog.Logger
-	process string // in workers' names
+	process string // what workers' names begin with
 	files   map[string]*appFile
 	unread  string // what was wrong with the directory, when it was said
 	workers sync.WaitGroup
@@ -41,8 +44,7 @@ func (s *workerSettings) serveApps(ctx context.Context, log *slog.Logger) error 
 	if _, err := os.ReadDir(s.apps); err != nil {
 		return fmt.Errorf("--apps-dir: %w; name a directory that this user may read", err)
 	}
-	host, _ := os.Hostname()
-	a := &apps{dir: s.apps, s: s, log: log, process: fmt.Sprintf("%.40s-%d", host, os.Getpid()), files: map[string]*appFile{}}
+	a := &apps{dir: s.apps, s: s, log: log, process: cmp.Or(s.worker.Name, worker.DefaultName()), files: map[string]*appFile{}}
 	// Files are looked at rather than watched: that holds for network file systems, bind mounts and links that are turned over, too.
 	ticker := time.NewTicker(lookAgain)
 	defer ticker.Stop()
@@ -162,11 +164,7 @@ func (a *apps) start(ctx context.Context, f *appFile, path, text string) error {
 	if said.worker.Concurrency > 0 {
 		w.Concurrency = said.worker.Concurrency
 	}
-	called := w.Service
-	if called == "" {
-		called, _, _ = strings.Cut(filepath.Base(path), ".")
-	}
-	w.Name = nameOf(called, a.process)
+	w.Name = nameOf(a.process, filepath.Base(path))
 	log := a.log.With("file", path)
 	one, err := said.app(w.Paths, log)
 	if err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dialmux/dialmux/router"
 	"github.com/dialmux/dialmux/worker"
 )
 
@@ -249,13 +252,26 @@ func (a *announced) settle(seen map[string]bool) error {
 	return err
 }
 
-// nameOf makes a worker's name of a service's, or a file's, and this process's own.
-func nameOf(service, process string) string {
-	clean := strings.Map(func(c rune) rune {
-		if c >= 0x80 || c != '.' && c != '_' && c != '-' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return '-'
-		}
-		return c
-	}, service)
-	return fmt.Sprintf("%.60s-%.60s", clean, process)
+// nameOf makes a worker's name of what all names of a process begin with and the file's name: another one for each file. One that may not
+// stand in it, or is too long, has what tells it from others at its end.
+func nameOf(process, file string) string {
+	room := maxName - len(process) - len("-")
+	if !router.ValidName(file) || len(file) > room || strings.Contains(file, apart) {
+		sum := sha256.Sum256([]byte(file))
+		digest := apart + hex.EncodeToString(sum[:8])
+		clean := strings.Map(func(c rune) rune {
+			if c >= 0x80 || !router.ValidName(string(c)) {
+				return '-'
+			}
+			return c
+		}, file)
+		file = clean[:min(len(clean), room-len(digest))] + digest
+	}
+	return process + "-" + file
 }
+
+const (
+	maxName    = 128
+	maxProcess = 109 // leaves room for a digest
+	apart      = ".."
+)

@@ -143,8 +143,8 @@ func TestAChangedFileKeepsItsConnection(t *testing.T) {
 		gone, host := []string{"old.test", "new.test"}[i], "newer.test"
 		writeApp(t, dir, "app.json", `{"to": "`+app.URL+`", `+change+`}`)
 		eventually(t, change, func() bool {
-			resp, body := r.fetch("GET", host, "/")
-			return body == "for "+host && (i == 0 || resp.Header.Get("Dialmux-Worker")[:6] == "called")
+			_, body := r.fetch("GET", host, "/")
+			return body == "for "+host && (i == 0 || strings.Contains(get(t, "http://"+r.admin+"/services"), `"called"`))
 		})
 		if resp, _ := r.fetch("GET", gone, "/"); resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s is %s, want 404: nobody says it any more", gone, resp.Status)
@@ -302,5 +302,59 @@ func TestAChangedFileWaitsForItsApp(t *testing.T) {
 	gone("older.test")
 	gone("new.test")
 	r.awaitReady(1)
+	w.stop()
+}
+
+// Two files of one service are two workers whose names outlive the process: with sticky routing two routers agree on their owners, also after a
+// restart, and after an app was changed for another.
+func TestWorkersOfFilesHaveStableNames(t *testing.T) {
+	a, b := startRouter(t), startRouter(t)
+	app, other := saysHost("app"), saysHost("other")
+	defer app.Close()
+	defer other.Close()
+	dir := t.TempDir()
+	for _, file := range []string{"one.json", "two.json"} {
+		writeApp(t, dir, file, `{"to": "`+app.URL+`", "name": "shop", "sticky": "path"}`)
+	}
+	owners := func() (all string) {
+		t.Helper()
+		eventually(t, "two workers by their names", func() bool {
+			var seen []string
+			for _, r := range []*runningRouter{a, b} {
+				for key := range 20 {
+					resp, _ := r.fetch("GET", "h", fmt.Sprintf("/%d", key))
+					seen = append(seen, resp.Header.Get("Dialmux-Worker"))
+				}
+			}
+			all = strings.Join(seen[:20], " ")
+			return all == strings.Join(seen[20:], " ") && strings.Contains(all, "web-one.json") && strings.Contains(all, "web-two.json") &&
+				!strings.Contains(all, ";")
+		})
+		return all
+	}
+	worker := func() *program {
+		return start(t, "dialmux", "worker", "--apps-dir", dir, "--name", "web", "--router", a.workers, "--router", b.workers)
+	}
+	w := worker()
+	a.awaitReady(2)
+	b.awaitReady(2)
+	first := owners()
+	w.stop()
+	w = worker()
+	a.awaitReady(2)
+	b.awaitReady(2)
+	if again := owners(); again != first {
+		t.Errorf("after a restart the owners are\n%s, and were\n%s", again, first)
+	}
+	writeApp(t, dir, "one.json", `{"to": "`+other.URL+`", "name": "shop", "sticky": "path"}`)
+	eventually(t, "the other app", func() bool {
+		_, body := a.fetch("GET", "h", "/"+strings.Repeat("x", int(time.Now().UnixNano()%50)))
+		return body == "other for h"
+	})
+	a.awaitReady(2)
+	b.awaitReady(2)
+	if again := owners(); again != first {
+		t.Errorf("after a change the owners are\n%s, and were\n%s", again, first)
+	}
 	w.stop()
 }

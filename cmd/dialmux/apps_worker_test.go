@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dialmux/dialmux/router"
 	"github.com/dialmux/dialmux/worker"
 )
 
@@ -121,4 +122,28 @@ func TestWhoLeavesWhenAFileChanges(t *testing.T) {
 	says("six", "f")
 	s.stop()
 	wants("")
+}
+
+// Each file has a name of its own, whatever it is called, and the same one each time.
+func TestWhatAFilesWorkerIsCalled(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	seen := map[string]string{}
+	for _, process := range []string{"web", strings.Repeat("p", maxProcess)} {
+		for _, file := range []string{
+			"shop.json", "shop", "shop.scrimp.json", "shop json", "shop-json", "shop,json", "shop\u00e4json", "\xff", "-", "a..b", "a-b", long, long + "y", "y" + long,
+			nameOf("", "shop json")[1:], // one that is called like another's worker
+		} {
+			name := nameOf(process, file)
+			if !router.ValidName(name) || !strings.HasPrefix(name, process+"-") || name != nameOf(process, file) {
+				t.Errorf("%q is called %q", file, name)
+			}
+			if other, taken := seen[name]; taken {
+				t.Errorf("%q and %q are both called %q", file, other, name)
+			}
+			seen[name] = file
+		}
+	}
+	if got := nameOf("web", "shop.json"); got != "web-shop.json" {
+		t.Errorf("shop.json is called %s", got)
+	}
 }

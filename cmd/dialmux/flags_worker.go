@@ -98,7 +98,7 @@ type workerSettings struct {
 func (s *workerSettings) flags() []cli.Flag {
 	flags := []cli.Flag{
 		flag("to", "forward to the app at this `URL`: http://host:port, h2c://host:port (HTTP/2 without TLS) or unix:/path/to/socket", &s.to, "", parseTarget),
-		flag("apps-dir", "forward to an app for each file in this `DIRECTORY`, JSON that has the names of these flags, or scrimplb's, as keys; files may come, change and go", &s.apps, "", parseFile),
+		flag("apps-dir", "forward to an app for each file in this `DIRECTORY`, JSON that has the names of these flags, or scrimplb's, as keys; files may come, change and go; a worker's name ends in its file's", &s.apps, "", parseFile),
 		flag("strip-prefix", "take the --path that matches off before the app sees it, and tell it by X-Forwarded-Prefix", &s.strip, false, parseBool),
 	}
 	flags = append(append(flags, s.joining.flags()...), s.healthFlags()...)
@@ -109,7 +109,7 @@ func (s *workerSettings) flags() []cli.Flag {
 }
 
 // perApp are flags that say of one app what a file of --apps-dir says of its own.
-var perApp = []string{"to", "strip-prefix", "name", "service", "host", "path", "weight", "balance", "sticky", "sticky-fallback", "sticky-bound", "sticky-wait", "sticky-issue", "health"}
+var perApp = []string{"to", "strip-prefix", "service", "host", "path", "weight", "balance", "sticky", "sticky-fallback", "sticky-bound", "sticky-wait", "sticky-issue", "health"}
 
 func (s *workerSettings) finish(cmd *cli.Command) error {
 	if s.apps == "" && s.to == "" {
@@ -120,6 +120,9 @@ func (s *workerSettings) finish(cmd *cli.Command) error {
 			if cmd.IsSet(name) {
 				return fmt.Errorf("--%s (%s) is of one app, and --apps-dir (%s) is there; say it in the app's file", name, twin(name), twin("apps-dir"))
 			}
+		}
+		if n := len(s.worker.Name); n > maxProcess {
+			return fmt.Errorf("--name (%s) has %d characters, and with --apps-dir (%s) a file's name comes behind it; %d at most leave room for that", twin("name"), n, twin("apps-dir"), maxProcess)
 		}
 	}
 	if err := s.strippable(s.worker.Paths); err != nil {

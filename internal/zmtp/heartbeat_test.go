@@ -172,11 +172,11 @@ func TestPingIsAnsweredBehindWhatItsPeerSays(t *testing.T) {
 			sendAs(t, a, 0, Urgent, s)
 			a.Ping([]byte("pong " + s))
 		}
-		time.Sleep(time.Minute)
+		synctest.Wait()
+		_ = a.Close()
+		both.Wait()
 		if want := []string{"no one", "pong one", "no two", "pong two"}; !slices.Equal(told, want) {
 			t.Errorf("told %q, want %q", told, want)
 		}
-		_ = a.Close()
-		both.Wait()
 	})
 }
