@@ -236,6 +236,7 @@ func TestAFullQueueTakesTheWorkerOut(t *testing.T) {
 			t.Errorf("the worker counted as full after %d bytes", size)
 		}
 		all[len(all)-1].leave()
+		w.settle() // or b is given that one
 		all = all[:len(all)-1]
 		if st := w.r.Workers()[0]; st.State != "busy" {
 			t.Errorf("/workers: %+v", st)
