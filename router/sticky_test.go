@@ -112,7 +112,7 @@ func TestS2R1StickyIPIsOneWorkerOverManyConnections(t *testing.T) {
 		used := map[string]bool{}
 		for host := range 40 {
 			seen := map[string]bool{}
-			for port := range 100 / 40 * 2 {
+			for port := range 4 {
 				s.is(fmt.Sprintf("203.0.113.%d:%d", host, 2000+port))
 				seen[w.visitor().ask("/")] = true
 			}
@@ -227,7 +227,6 @@ func TestS2R5StickyIPBehindProxies(t *testing.T) {
 			"X-Forwarded-For before Forwarded":    ask("10.0.0.1", with("Forwarded", "for="+other), with("X-Forwarded-For", client)),
 			"behind what is no address":           ask("10.0.0.1", with("X-Forwarded-For", other+", unknown, "+client)),
 			"a lie in Forwarded":                  ask(client, with("Forwarded", "for="+other)),
-			"a zone is not part of the address":   owner,
 			"an IPv4 address in the form of IPv6": ask("[::ffff:" + client + "]"),
 		} {
 			if got != owner {

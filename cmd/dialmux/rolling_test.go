@@ -173,7 +173,7 @@ func TestF4WorkerOfTwoRouters(t *testing.T) {
 	}
 	served, end := two.load(16)
 	two.more(served, 500)
-	back := time.Hour // that pauses are short enough is held by the worker's own tests, on a clock of theirs; a machine that stalls may hold up one
+	back := time.Hour
 	for i, r := range two.running {
 		r.signal(syscall.SIGKILL)
 		_ = r.status()
@@ -181,12 +181,15 @@ func TestF4WorkerOfTwoRouters(t *testing.T) {
 		two.start(i)
 		began := time.Now()
 		two.running[i].awaitReady(1)
-		back = min(back, time.Since(began))
+		took := time.Since(began)
+		if back = min(back, took); took > 2*time.Second && !raced { // with the race detector a machine may be so busy that it holds up one of them
+			t.Errorf("it was back after %v", took)
+		}
 		two.more(served, 500)
 	}
 	end()
 	if back > 2*time.Second {
-		t.Errorf("it was back after %v", back)
+		t.Errorf("each was back after %v at least", back)
 	}
 	if surplus.Load() > 0 || most.Load() != concurrency {
 		t.Errorf("it ran %d at once, and announced %d", most.Load(), concurrency)
