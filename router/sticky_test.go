@@ -236,6 +236,12 @@ func TestS2R5StickyIPBehindProxies(t *testing.T) {
 		if got := ask("10.0.0.1", with("X-Forwarded-For", other)); got == owner {
 			t.Error("a trusted proxy is not believed")
 		}
+		local := ask("[fe80::9]")
+		for i := range 8 { // a zone is a name of our own side, and not part of the address
+			if got := ask(fmt.Sprintf("[fe80::9%%eth%d]", i)); got != local {
+				t.Errorf("with a zone: served by %s, not %s", got, local)
+			}
+		}
 		v6 := ask("[2001:db8::9]")
 		if got := ask("10.0.0.1", with("Forwarded", `for="[2001:db8::9]:4711"`)); got != v6 {
 			t.Errorf("an IPv6 client in Forwarded: served by %s, not %s", got, v6)
