@@ -57,9 +57,9 @@ func TestF7OutOfDescriptors(t *testing.T) {
 			cancel()
 			c.Shutdown(now, 0)
 		}()
-		w.settle()
 		for episode := range 3 {
 			for range 4 { // it flaps
+				w.settle() // Accept has begun, and sees that it is out only once it is called again
 				l.run(true)
 				w.open(k) // wakes Accept, and is the last that it had a descriptor for
 				p := w.raw(ask)
