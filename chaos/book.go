@@ -35,9 +35,12 @@ type book struct {
 	queue      []*entry // that have ended, in that order
 	unkept     map[uint32]struct{}
 	violations []violation
+	places     places
 }
 
-func newBook() *book { return &book{open: map[uint32]*entry{}, unkept: map[uint32]struct{}{}} }
+func newBook() *book {
+	return &book{open: map[uint32]*entry{}, unkept: map[uint32]struct{}{}, places: places{}}
+}
 
 // leaves comes before a request's first byte is sent.
 func (b *book) leaves(p *plan, w *window, due time.Time) {
@@ -100,6 +103,7 @@ func (b *book) settle(e *entry) {
 	}
 	found := judge(e)
 	e.row().count(e, found)
+	b.places.count(e)
 	b.violations = append(b.violations, found...)
 }
 

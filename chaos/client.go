@@ -157,6 +157,9 @@ func (c *clientConn) send(p *plan) error {
 	if p.kind == postKeyed {
 		fmt.Fprintf(&b, "Idempotency-Key: \"%d\"\r\n", p.number)
 	}
+	if p.key > 0 {
+		fmt.Fprintf(&b, "%s: %d\r\n", keyField, p.key)
+	}
 	if p.patience > 0 {
 		fmt.Fprintf(&b, "%s: %s\r\n", patienceField, p.seconds())
 	}
@@ -200,6 +203,9 @@ func (f *front) askHTTP2(p *plan, scheduled time.Time) (o outcome) {
 	req.Header.Set("TE", "trailers")
 	if p.kind == postKeyed {
 		req.Header.Set("Idempotency-Key", strconv.FormatUint(uint64(p.number), 10))
+	}
+	if p.key > 0 {
+		req.Header.Set(keyField, strconv.Itoa(p.key))
 	}
 	if p.patience > 0 {
 		req.Header.Set(patienceField, p.seconds())

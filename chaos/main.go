@@ -17,6 +17,7 @@
 //   - DOUBLED: what must not be repeated was begun twice, or a request was begun after its client had got 503 or 504.
 //   - CROSSED: something of another request was in the answer, or in the body that a worker got.
 //   - SHORT: an answer lacked something and looked whole.
+//   - STRAYED: fewer than four of five requests with a key went to their key's worker while nothing went on.
 //   - HUNG: a request had no end 30 s after it was due.
 package main
 
@@ -226,7 +227,9 @@ func (c *settings) againstDialmux(ctx context.Context, chosen []fault, progress 
 	began := time.Now()
 	err = errors.Join(err, s.leave())
 	fmt.Fprintf(progress, "%s all workers have left, after %v\n", stamp(began), time.Since(began).Round(10*time.Millisecond))
-	return rows, s.book.close(), leaks, err
+	violations = s.book.close()
+	line, strayed := s.book.places.line()
+	return rows, violations, append(leaks, line), errors.Join(err, strayed)
 }
 
 // cost is the CPU time that it all took.

@@ -65,6 +65,7 @@ type plan struct {
 	upload   int  // of the request's body
 	sized    bool // the answer has a Content-Length
 	http2    bool
+	key      int           // that its worker is chosen by; 0: it has none
 	patience time.Duration // that its Request-Timeout says; 0: it has none
 }
 
@@ -117,8 +118,17 @@ func makePlan(seed uint64, number uint32, m mood) plan {
 	}
 	p.sized = p.sized && p.phase != trailing
 	p.http2 = p.kind != slowReader && p.kind != slowWriter && draw.IntN(10) == 0
+	if draw.IntN(4) == 0 {
+		p.key = 1 + draw.IntN(keys)
+	}
 	return p
 }
+
+// Every fourth request has one of so many keys, and where its worker is chosen by them they go in keyField.
+const (
+	keys     = 64
+	keyField = "X-Chaos-Key"
+)
 
 // deadline is when the request must have had its end. A client that says when it
 // loses patience is told so a little later at the most.

@@ -33,7 +33,8 @@ func (r *routerProcess) endpoint() string { return "tcp://" + r.port }
 func (r *routerProcess) start(ctx context.Context, stderr string) (err error) {
 	// The one before may have had connections: their ports are free a moment later at the latest.
 	r.process, err = launch("router "+r.name, stderr, nil, r.s.dialmux, "router", "--listen", r.clients, "--workers", r.endpoint(),
-		"--admin", r.admin, "--queue-limit", strconv.Itoa(r.queue), "--log-level", "info")
+		"--admin", r.admin, "--queue-limit", strconv.Itoa(r.queue), "--log-level", "info",
+		"--sticky", "header:"+keyField, "--sticky-fallback", "round-robin", "--sticky-bound", "16")
 	if err != nil {
 		return err
 	}

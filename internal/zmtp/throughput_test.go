@@ -79,13 +79,14 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			for range 50 {
 				burst() // until all buffers have their size
 			}
-			least := testing.AllocsPerRun(100, burst)
-			for range 4 { // on a machine that stalls, connections are quiet between bursts, and give their buffers back
-				least = min(least, testing.AllocsPerRun(100, burst))
+			least := testing.AllocsPerRun(20, burst)
+			for range 99 { // on a machine that stalls, connections are quiet between bursts, and give their buffers back
+				if least < 1 {
+					return
+				}
+				least = min(least, testing.AllocsPerRun(20, burst))
 			}
-			if least >= 1 {
-				t.Errorf("%v allocations for %d messages", least, messages)
-			}
+			t.Errorf("%v allocations for %d messages", least, messages)
 		})
 	}
 }
