@@ -537,7 +537,9 @@ func (h *history) finish(stop bool) {
 	}
 	for h.wrong == "" && (h.busy() || slices.ContainsFunc(h.hands, func(k *hand) bool { return len(k.jobs) > 0 })) {
 		for _, k := range h.hands {
-			i := slices.IndexFunc(k.jobs, func(j *job) bool { return j.order != nil || !stop })
+			i := slices.IndexFunc(k.jobs, func(j *job) bool {
+				return !stop || j.order != nil && j.order.left.IsZero() // that a client has left may be noticed amid the answer, and be the end
+			})
 			if i < 0 {
 				continue
 			}

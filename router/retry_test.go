@@ -318,6 +318,7 @@ func TestWhatIsSaidOnceTheAnswerBrokeOff(t *testing.T) {
 		if got := p.head().StatusCode; got != http.StatusOK {
 			t.Fatal(got)
 		}
+		w.settle()
 		k.die()
 		if got := p.breaks(); got != "half" {
 			t.Errorf("the client got %q", got)

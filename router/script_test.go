@@ -358,11 +358,12 @@ func (g *gate) wait() {
 }
 
 func (g *gate) Close() error {
+	err := g.Conn.Close() // first: what waits must not read what is there
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
 	g.thawed.Broadcast()
-	return g.Conn.Close()
+	return err
 }
 
 func (g *gate) Read(p []byte) (int, error) {

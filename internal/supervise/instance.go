@@ -122,14 +122,15 @@ func (in *instance) run(ctx context.Context, log *slog.Logger) {
 		}
 		in.ended(p)
 	}
+	g.forget(p)
 	p.output.Wait()
 }
 
 func (in *instance) announced() {
 	in.once.Do(func() {
 		in.since = time.Now()
+		close(in.up) // first: whoever reads the line may ask for a replacement
 		in.log.Info("announced")
-		close(in.up)
 	})
 }
 

@@ -68,9 +68,6 @@ func (g *Group) start(name string, port int) (*process, error) {
 		}
 		_ = p.cmd.Wait() // ProcessState tells
 		p.lasted = time.Since(p.since)
-		g.mu.Lock()
-		delete(g.processes, p)
-		g.mu.Unlock()
 		close(p.exited)
 	})
 	if err := <-begun; err != nil {
@@ -109,6 +106,13 @@ func (g *Group) begin(p *process) error {
 		g.processes[p] = struct{}{}
 	}
 	return err
+}
+
+// forget is for when nothing is left of p.
+func (g *Group) forget(p *process) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.processes, p)
 }
 
 func shut(files []*os.File) {

@@ -61,6 +61,12 @@ func TestDaemonsEndWithTheirInstance(t *testing.T) {
 			g.daemons(t, 2)
 			stops(t, g)
 		}, "ready"},
+		"killed, when only it is left": {`trap "" TERM; echo ready; while :; do sleep 0.01; done`, time.Hour, func(t *testing.T, g *group) {
+			leader := g.announced(t, "web", 1)[0]
+			g.stop()
+			eventually(t, "the command has ended", func() bool { return !runs(leader) })
+			g.Kill()
+		}, "ready"},
 		"killed": {`trap "" TERM; echo ready; while :; do sleep 0.01; done`, time.Hour, func(_ *testing.T, g *group) {
 			g.stop()
 			g.Kill()

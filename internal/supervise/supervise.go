@@ -59,7 +59,7 @@ type Group struct {
 	patience       time.Duration
 
 	mu        sync.Mutex
-	processes map[*process]struct{} // those that have not ended
+	processes map[*process]struct{} // those that have not ended, or may have left something behind
 	killed    bool
 }
 
@@ -190,13 +190,15 @@ func (g *Group) Signal(sig os.Signal) {
 	}
 }
 
-// Kill kills what runs, and returns when that has ended. Nothing is started any more. Run's context must have ended; Run still waits for Serve.
+// Kill kills what runs, with all that is left of what ran, and returns when that has ended. Nothing is started any more. Run's context must have ended; Run still waits for Serve.
 func (g *Group) Kill() {
 	g.mu.Lock()
 	g.killed = true
 	var all []*process
 	for p := range g.processes {
-		p.kill()
+		if !p.hasExited() {
+			p.kill()
+		}
 		all = append(all, p)
 	}
 	g.mu.Unlock()
