@@ -40,7 +40,7 @@ func (g *Group) owns(p *process, s stray) bool {
 		return false
 	}
 	for q := range g.processes {
-		if q != p && q.began <= s.began {
+		if q != p && !q.hasExited() && q.began <= s.began {
 			return hasPort(s.pid, p.port)
 		}
 	}
@@ -56,7 +56,9 @@ type stray struct {
 func (g *Group) strays() (all []stray) {
 	leaders := map[int]bool{}
 	for p := range g.processes {
-		leaders[p.cmd.Process.Pid] = true
+		if !p.hasExited() {
+			leaders[p.cmd.Process.Pid] = true
+		}
 	}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
