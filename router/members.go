@@ -285,8 +285,11 @@ func (q *pool) unseat(p *peer, lost bool) {
 
 // unname takes p's name. q.mu is held.
 func (q *pool) unname(p *peer) {
-	q.unnumber(p)
 	same := q.names[p.info.Name]
+	if same == nil { // p drained, without an instance, and a namesake that did too has gone
+		return
+	}
+	q.unnumber(p)
 	if same.instances[p.info.Instance] == p {
 		delete(same.instances, p.info.Instance)
 	}
