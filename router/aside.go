@@ -21,7 +21,7 @@ func (q *pool) failed(p *peer) {
 	if p.aside { // what it still had counts no more
 		return
 	}
-	if p.failures++; q.maxFailures < 0 || p.failures < q.maxFailures || !p.joined {
+	if p.failures++; q.maxFailures < 0 || p.failures < q.maxFailures || !p.joined || p.draining {
 		return
 	}
 	for i := range p.seats {

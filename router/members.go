@@ -201,6 +201,7 @@ func (q *pool) drain(p *peer) (first bool) {
 	p.draining = true
 	q.unring(p)
 	if p.joined && first {
+		q.recover(p)
 		q.count(p, -1)
 		q.delist(p, false)
 		q.unnumber(p)
@@ -275,11 +276,11 @@ func (q *pool) unseat(p *peer, lost bool) {
 		return
 	}
 	p.joined = false
+	q.recover(p) // or it would count among those that are aside
 	if !p.draining {
 		q.count(p, -1)
 		q.delist(p, lost)
 	}
-	q.recover(p)
 	q.rise(p)
 }
 
