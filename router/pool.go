@@ -304,10 +304,12 @@ func (q *pool) unpick(p *peer, at *route) {
 func (q *pool) unsent(p *peer, err error) {
 	q.mu.Lock()
 	q.run(p, -1)
-	if errors.Is(err, zmtp.ErrFull) && p.conn.AwaitDrain(p.conn.Gen()) {
-		p.full = true
-	} else if !errors.Is(err, zmtp.ErrFull) {
+	switch {
+	case errors.Is(err, errMoved): // it drains
+	case !errors.Is(err, zmtp.ErrFull):
 		p.gone = true // its read loop is about to find out
+	case p.conn.AwaitDrain(p.conn.Gen()):
+		p.full = true
 	}
 	q.offer(p)
 	q.mu.Unlock()
