@@ -17,16 +17,25 @@ const (
 // failed counts an answer that failed.
 func (q *pool) failed(p *peer) {
 	q.mu.Lock()
-	defer q.unlock()
-	if p.aside { // what it still had counts no more
-		return
+	pause := q.setAside(p)
+	failures := p.failures
+	q.unlock()
+	if pause > 0 {
+		p.r.log.Warn("worker set aside: its answers keep failing", "worker", p.name(), "in_a_row", failures, "pause", pause.String())
 	}
-	if p.failures++; q.maxFailures < 0 || p.failures < q.maxFailures || !p.joined {
-		return
+}
+
+// setAside sets p aside if it has failed once too often, and tells for how long. q.mu is held.
+func (q *pool) setAside(p *peer) (pause time.Duration) {
+	if p.aside { // what it still had counts no more
+		return 0
+	}
+	if p.failures++; q.maxFailures < 0 || p.failures < q.maxFailures || !p.joined || p.draining {
+		return 0
 	}
 	for i := range p.seats {
 		if at := p.seats[i].at; at.natives+at.reps-at.aside < 2 {
-			return
+			return 0
 		}
 	}
 	p.aside = true
@@ -35,11 +44,10 @@ func (q *pool) failed(p *peer) {
 	}
 	q.unring(p)
 	q.vacate(p)
-	pause := min(firstAside<<min(p.failures-q.maxFailures, 10), longestAway)
-	p.r.log.Warn("worker set aside: its answers keep failing", "worker", p.name(), "in_a_row", p.failures, "pause", pause.String())
+	pause = min(firstAside<<min(p.failures-q.maxFailures, 10), longestAway)
 	if p.probation != nil {
 		p.probation.Reset(pause)
-		return
+		return pause
 	}
 	p.probation = time.AfterFunc(pause, func() {
 		q.mu.Lock()
@@ -48,6 +56,7 @@ func (q *pool) failed(p *peer) {
 		q.offer(p)
 		q.mu.Unlock()
 	})
+	return pause
 }
 
 // recall has all tried again that were set aside at a route where nobody else is

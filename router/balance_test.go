@@ -355,6 +355,55 @@ func TestTheLastWorkerIsNotSetAside(t *testing.T) {
 	})
 }
 
+// One that has drained, or has gone, is not counted among those that are aside: another that keeps failing is
+// set aside too, and stays so while somebody else is there.
+func TestWorkersAreSetAsideOneByOne(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		a, b, c := w.join("a", 64), w.join("b", 64), w.join("c", 64)
+		state := func(k *worker) string {
+			w.settle()
+			for _, st := range w.r.Workers() {
+				if st.Name == k.name {
+					return st.State
+				}
+			}
+			return "gone"
+		}
+		spoil := func(bad *worker) {
+			for range 3 * 5 {
+				p := w.get("/")
+				w.settle()
+				for _, k := range []*worker{a, b, c} {
+					parts, ok := k.inbox.peek()
+					if !ok {
+						continue
+					}
+					if r := (&call{worker: k, Frame: parse(t, parts)}); k == bad {
+						r.reset(http2.ErrCodeInternal)
+					} else {
+						r.answer(200, "")
+					}
+				}
+				p.head()
+			}
+			if got := state(bad); got != "aside" {
+				t.Errorf("%s, whose answers all fail, is %s", bad.name, got)
+			}
+		}
+		spoil(a)
+		spoil(b)
+		a.goAway(frame.MaxNumber)
+		if got := state(b); got != "aside" {
+			t.Errorf("b is %s though c is there", got)
+		}
+		time.Sleep(time.Minute) // and all are tried again
+		spoil(b)
+		a = w.join("d", 64)
+		b.goAway(frame.MaxNumber)
+		spoil(c)
+	})
+}
+
 // Nor does it stay aside when the others leave.
 func TestAWorkerThatIsAsideServesWhenTheOthersLeave(t *testing.T) {
 	story(t, router.Config{}, func(w *world) {

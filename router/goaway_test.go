@@ -1,11 +1,13 @@
 package router_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/http2"
 
+	"github.com/dialmux/dialmux/frame"
 	"github.com/dialmux/dialmux/router"
 )
 
@@ -95,6 +97,34 @@ func TestAWorkerThatOnlyRefusedStreamsAboveGOAWAYHasNoOpenOnes(t *testing.T) {
 		w.settle()
 		if st := w.r.Workers()[0]; st.Busy != 0 {
 			t.Errorf("/workers: %+v", st)
+		}
+	})
+}
+
+// Workers of one name, which do not say which instances they are, drain and leave one by one.
+func TestNamesakesWithoutAnInstanceDrain(t *testing.T) {
+	story(t, router.Config{}, func(w *world) {
+		var all []*worker
+		for range 3 {
+			k := w.native("w")
+			k.instance = ""
+			k.join(1)
+			w.settle()
+			all = append(all, k)
+		}
+		for _, k := range all {
+			k.goAway(frame.MaxNumber)
+			w.settle()
+		}
+		for _, k := range slices.Backward(all) {
+			k.die()
+			w.settle()
+		}
+		k := w.join("w", 1)
+		p := w.get("/")
+		k.request().answer(200, "")
+		if name := p.wants(200, "").Header.Get("Dialmux-Worker"); name != "w" {
+			t.Errorf("served by %s, want w", name)
 		}
 	})
 }

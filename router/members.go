@@ -201,6 +201,7 @@ func (q *pool) drain(p *peer) (first bool) {
 	p.draining = true
 	q.unring(p)
 	if p.joined && first {
+		q.recover(p)
 		q.count(p, -1)
 		q.delist(p, false)
 		q.unnumber(p)
@@ -275,18 +276,21 @@ func (q *pool) unseat(p *peer, lost bool) {
 		return
 	}
 	p.joined = false
+	q.recover(p) // or it would count among those that are aside
 	if !p.draining {
 		q.count(p, -1)
 		q.delist(p, lost)
 	}
-	q.recover(p)
 	q.rise(p)
 }
 
 // unname takes p's name. q.mu is held.
 func (q *pool) unname(p *peer) {
-	q.unnumber(p)
 	same := q.names[p.info.Name]
+	if same == nil { // p drained, without an instance, and a namesake that did too has gone
+		return
+	}
+	q.unnumber(p)
 	if same.instances[p.info.Instance] == p {
 		delete(same.instances, p.info.Instance)
 	}

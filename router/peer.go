@@ -70,6 +70,7 @@ type peer struct {
 	// Guarded by mu.
 	streams map[uint64]*stream // nil: the client has left, and the worker still owes the end
 	closed  bool
+	leaving bool // it has said GOAWAY: what it would get now it would not begin
 	blocked []numbered
 	scratch []byte
 }
@@ -166,9 +167,13 @@ func (p *peer) goAway(code frame.Code, reason string) {
 // send opens s on p. s.mu is held, and the slot taken.
 func (p *peer) send(s *stream) error {
 	p.mu.Lock()
-	if p.closed {
+	switch {
+	case p.closed:
 		p.mu.Unlock()
 		return zmtp.ErrClosed
+	case p.leaving: // since it was picked
+		p.mu.Unlock()
+		return errMoved
 	}
 	id := p.r.nextStream()
 	wake, err := p.queueHead(s, id)
@@ -482,6 +487,7 @@ func (p *peer) receiveCredit(f *frame.Frame) {
 func (p *peer) receiveGoAway(f *frame.Frame) {
 	first := p.r.pool.drain(p)
 	p.mu.Lock()
+	p.leaving = true
 	moved := map[uint64]*stream{}
 	for id, s := range p.streams {
 		if id > f.Last {

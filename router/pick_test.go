@@ -221,3 +221,40 @@ func TestASlotThatComesAtTheLastMoment(t *testing.T) {
 		})
 	}
 }
+
+// With a look at each of those who wait for the other owner, for each that moves, this takes
+// seconds, in which nobody gets a worker.
+func TestAnOwnerThatLeavesHoldsNobodyUp(t *testing.T) {
+	q := crowd(2, 0)
+	q.sticky = "header:X-User"
+	at := q.routes.only
+	q.mu.Lock()
+	q.stick(at, "")
+	for i := range 60_000 {
+		s := &stream{wake: make(chan struct{}, 1)}
+		s.request.fields.Add("x-user", fmt.Sprint(i))
+		q.ticket++
+		s.ticket, s.at = q.ticket, at
+		if q.pick(s) != nil {
+			t.Fatal("a busy worker was picked")
+		}
+		q.enter(s, nil)
+	}
+	leaver, heir := at.roster.seats[0].p, at.roster.seats[1]
+	q.mu.Unlock()
+	began := time.Now()
+	q.remove(leaver)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+	n, last := 0, uint64(0)
+	for s := heir.room[anyWorker].head; s != nil; s = s.after {
+		if n++; s.ticket < last {
+			t.Fatal("they do not wait in the order in which they came")
+		}
+		last = s.ticket
+	}
+	if n != 60_000 {
+		t.Errorf("%d wait for the other, want all", n)
+	}
+}

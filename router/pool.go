@@ -78,16 +78,16 @@ var errOnlyREP = errors.New("only REP workers are there")
 // worker to another keeps its place, and comes in though the room be full.
 func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error) {
 	q.mu.Lock()
-	if s.ticket == 0 {
-		q.ticket++
-		s.ticket = q.ticket
-	}
 	q.locate(s)
 	for by := s.at.sticky; by != nil && s.key.by != by; by = s.at.sticky {
 		q.mu.Unlock() // it may take a while
 		s.key = q.keeper.keyOf(&s.request, by)
 		q.mu.Lock()
 		q.locate(s)
+	}
+	if s.ticket == 0 {
+		q.ticket++
+		s.ticket = q.ticket
 	}
 	if p := q.pick(s); p != nil {
 		q.mu.Unlock()
@@ -101,7 +101,7 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 		q.mu.Unlock()
 		return nil, err
 	}
-	q.enter(s, moved)
+	q.enter(s, nil)
 	anew := q.anew(s)
 	q.mu.Unlock()
 
@@ -141,8 +141,9 @@ func (q *pool) acquire(s *stream, moved bool, wait time.Duration) (*peer, error)
 // it was sent the last time. q.mu is held.
 func (q *pool) locate(s *stream) {
 	q.sweep()
-	q.settle()
 	s.at = q.find(s)
+	q.expire(&s.at.roster)
+	q.settle()
 }
 
 func (q *pool) find(s *stream) *route {
@@ -202,13 +203,16 @@ func (q *pool) settle() {
 	all, recalled := q.adrift, q.recalled
 	q.adrift, q.recalled = nil, nil
 	slices.SortFunc(all, func(a, b *stream) int { return cmp.Compare(a.ticket, b.ticket) })
+	older := map[*list[stream, *stream]]*stream{} // the last that came, by where it waits
 	for _, s := range all {
 		s.at = q.find(s)
 		if p := q.pick(s); p != nil {
 			q.grant(s, p)
 			continue
 		}
-		q.enter(s, true)
+		in := s.room()
+		q.enter(s, older[in])
+		older[in] = s
 		s.poke() // there may be no hope
 	}
 	for _, p := range recalled {
@@ -300,10 +304,12 @@ func (q *pool) unpick(p *peer, at *route) {
 func (q *pool) unsent(p *peer, err error) {
 	q.mu.Lock()
 	q.run(p, -1)
-	if errors.Is(err, zmtp.ErrFull) && p.conn.AwaitDrain(p.conn.Gen()) {
-		p.full = true
-	} else if !errors.Is(err, zmtp.ErrFull) {
+	switch {
+	case errors.Is(err, errMoved): // it drains
+	case !errors.Is(err, zmtp.ErrFull):
 		p.gone = true // its read loop is about to find out
+	case p.conn.AwaitDrain(p.conn.Gen()):
+		p.full = true
 	}
 	q.offer(p)
 	q.mu.Unlock()
@@ -444,7 +450,9 @@ func (s *stream) room() *list[stream, *stream] {
 	return &s.at.room[s.only]
 }
 
-func (q *pool) enter(s *stream, moved bool) {
+// enter has s wait, in the order in which all came. older: one that waits there and came
+// before it, or nil; nobody before that is looked at.
+func (q *pool) enter(s, older *stream) {
 	s.roomed = true
 	q.waiting++
 	s.at.service.waiting++
@@ -455,11 +463,14 @@ func (q *pool) enter(s *stream, moved bool) {
 		q.crowded[s.at] = struct{}{}
 	}
 	in := s.room()
-	if !moved || in.tail == nil || in.tail.ticket < s.ticket {
+	if in.tail == nil || in.tail.ticket < s.ticket {
 		in.pushBack(s)
 		return
 	}
 	e := in.head // it is older than most
+	if older != nil {
+		e = older.after
+	}
 	for e != nil && e.ticket < s.ticket {
 		e = e.after
 	}

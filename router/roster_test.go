@@ -67,7 +67,7 @@ func (r *reception) ask() {
 		r.served(s, p)
 		return
 	}
-	r.q.enter(s, false)
+	r.q.enter(s, nil)
 	r.waiting = append(r.waiting, s)
 }
 
@@ -274,4 +274,29 @@ func (d *dice) receive() {
 		r.running = r.running[1:]
 	}
 	end(p)
+}
+
+// With nobody who waits for them, seats of workers that have gone are given up by who comes next: each
+// pick would look at all of them.
+func TestSeatsThatNobodyWaitsForAreGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := crowd(3, 3)
+		q.mu.Lock()
+		q.sticky = "header:X-User; wait=2s"
+		q.stick(q.routes.only, "")
+		q.mu.Unlock()
+		for p := range q.peers {
+			if p.info.Name != "w0" {
+				q.remove(p)
+			}
+		}
+		time.Sleep(3 * time.Second)
+		p, err := q.acquire(someone(q, 1), false, 0)
+		if err != nil || p.info.Name != "w0" {
+			t.Fatal(err)
+		}
+		if n := len(q.routes.only.roster.seats); n != 1 || q.away != 0 {
+			t.Errorf("%d seats, %d of them away; want that of the worker that is there", n, q.away)
+		}
+	})
 }
