@@ -253,6 +253,38 @@ func TestW9FramesThatLeadNowhere(t *testing.T) {
 	}
 }
 
+// To announce many routes, again and again, keeps all others from their workers.
+func TestW9AnnouncementsWithoutEnd(t *testing.T) {
+	storyBehind(t, router.Config{}, engine, nil, func(w *world) {
+		k, honest := w.native("w1"), w.join("w2", 1)
+		var paths [2][]string
+		for i := range 2000 {
+			paths[i%2] = append(paths[i%2], fmt.Sprintf("/%d", i))
+		}
+		announce := func(n int) (taken int) {
+			for ; taken < n; taken++ {
+				k.join(2, func(j *frame.JoinInfo) { j.Paths = paths[taken%2] })
+				w.settle()
+				select {
+				case <-k.done:
+					return taken
+				default:
+				}
+			}
+			return taken
+		}
+		if taken := announce(200); taken != 200 {
+			t.Fatalf("%d announcements of 1,000 routes have cost the worker its connection", taken)
+		}
+		if taken := announce(300); taken == 300 {
+			t.Error("500 announcements of 1,000 routes were taken")
+		}
+		k.refusedLast(http2.ErrCodeEnhanceYourCalm)
+		k.gone()
+		served(w, honest)
+	})
+}
+
 // refusedLast expects a GOAWAY among what comes.
 func (k *worker) refusedLast(code frame.Code) {
 	k.t.Helper()

@@ -59,6 +59,7 @@ func (r *Router) letJoin(p *peer, info frame.JoinInfo) {
 	var at []place
 	if why == "" {
 		at, code, why = r.judge(&info)
+		p.aimless.spend(len(at))
 	}
 	if why != "" {
 		p.refuse(code, why)

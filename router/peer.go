@@ -342,7 +342,7 @@ func (p *peer) take(parts [][]byte) error {
 	case err != nil && !faulty:
 		return err
 	case f.Type == frame.Join:
-		p.aimless.spend()
+		p.aimless.spend(1)
 		return p.join(f)
 	case !p.admitted:
 		p.drop()
@@ -357,13 +357,13 @@ func (p *peer) take(parts [][]byte) error {
 	case frame.RSTStream:
 		p.receiveReset(f)
 	case frame.WindowUpdate:
-		p.aimless.spend()
+		p.aimless.spend(1)
 		p.receiveCredit(f)
 	case frame.GoAway:
-		p.aimless.spend()
+		p.aimless.spend(1)
 		p.receiveGoAway(f)
 	default: // types of the future are passed over
-		p.aimless.spend()
+		p.aimless.spend(1)
 	}
 	return nil
 }
@@ -371,7 +371,7 @@ func (p *peer) take(parts [][]byte) error {
 // drop counts a frame that means nothing here.
 func (p *peer) drop() {
 	p.r.dropped.Add(1)
-	p.aimless.spend()
+	p.aimless.spend(1)
 }
 
 // breach ends the connection for what came over it, once the worker has been
@@ -403,7 +403,7 @@ func (p *peer) receiveStream(f *frame.Frame) {
 	case !open:
 		return
 	case !f.End() && (s == nil || f.Type == frame.Data && len(f.Payload) == 0):
-		p.aimless.spend()
+		p.aimless.spend(1)
 	}
 	good, sorry := s != nil, s != nil && isSorry(f)
 	if sorry {

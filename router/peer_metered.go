@@ -9,7 +9,8 @@ import (
 
 // What a worker may send that leads nowhere: frames for streams that are not
 // open or that their clients have left, empty DATA, WINDOW_UPDATE, GOAWAY, JOIN, types of the
-// future. What was sent to it earns more of them: one for each message, as a
+// future. A JOIN counts once more for each route that it names: all are told apart under the pool's
+// lock. What was sent to it earns more of them: one for each message, as a
 // WINDOW_UPDATE may return it, and one for each KiB.
 const (
 	// aimlessFrames may come at once: as many as can be on their way when the
@@ -25,7 +26,7 @@ type aimless struct {
 	sent   uint64 // to the worker, until then
 }
 
-func (a *aimless) spend() { a.n++ }
+func (a *aimless) spend(n int) { a.n += n }
 
 // exhausted tells whether too many have come over conn.
 func (a *aimless) exhausted(conn *zmtp.Conn) bool {

@@ -164,6 +164,9 @@ func (q *pool) reclaim(p *peer) {
 	}
 	for i := range p.seats {
 		s := &p.seats[i]
+		if s.at.sticky == nil {
+			continue
+		}
 		s.at.each(func(o *stream) {
 			if s.outranks(o) {
 				q.unmoor(o)
