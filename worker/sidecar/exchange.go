@@ -51,7 +51,7 @@ func (a *App) forward(w http.ResponseWriter, q request) {
 		}
 		a.idle.learn(c.idle)
 		if sent = !errors.Is(err, errUnsent); sent && !q.again {
-			panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
+			a.lose(&q, err, false)
 		}
 		c = nil
 	}
@@ -117,12 +117,24 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 		http.Error(w, "the app's answer cannot be forwarded: "+err.Error(), http.StatusBadGateway)
 	case errors.Is(err, errUnsent):
 		panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
+	case errors.Is(err, errHung): // which Run logs
+		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
 	default:
-		if !begun && !errors.Is(err, errHung) {
+		if !begun {
 			a.expire(q.Context())
 		}
-		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
+		a.lose(q, err, begun)
 	}
+}
+
+// lose gives a request up that the app had. The router takes it for one that this worker lost: only here is it known better.
+func (a *App) lose(q *request, err error, begun bool) {
+	msg := "the app broke off without an answer"
+	if begun {
+		msg = "the app's answer broke off"
+	}
+	a.log.Warn(msg, "app", a.target, "method", q.Method, "err", err)
+	panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
 }
 
 // exchange is one request on one connection.
