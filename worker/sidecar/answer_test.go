@@ -129,6 +129,7 @@ func TestWhatAnAppLosesIsLogged(t *testing.T) {
 	for name, tc := range map[string]struct{ answer, want string }{
 		"nothing":     {closes, "level=WARN msg=\"the app broke off without an answer\" app=http://"},
 		"half a head": {"HTTP/1.1 200 OK\r\nX: y\r\n" + closes, "level=WARN msg=\"the app broke off without an answer\" app=http://"},
+		"no HTTP":     {"SSH-2.0-secret" + closes, "level=WARN msg=\"the app broke off without an answer\" app=http://"},
 		"half a body": {begun + strings.Repeat("x", 8000) + closes, "level=WARN msg=\"the app's answer broke off\" app=http://"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +138,7 @@ func TestWhatAnAppLosesIsLogged(t *testing.T) {
 			f := newFront(t, "http://"+app.address, sidecar.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			f.ask(get("/"))
 			f.wantGiven(worker.ErrLost)
-			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, tc.want) || !strings.Contains(got, "method=GET err=") {
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, tc.want) || !strings.Contains(got, "method=GET err=") || strings.Contains(got, "secret") {
 				t.Errorf("logged is\n%swant %s", got, tc.want)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"sync"
 	"syscall"
@@ -261,6 +262,9 @@ func (x *exchange) readHead() (*http.Response, error) {
 		case err != nil && full:
 			return nil, &fault{"http_response_header_section_size", errHeadTooLarge}
 		case err != nil && c.broken:
+			if _, network := errors.AsType[net.Error](err); !network && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errMalformed // as below
+			}
 			return nil, err
 		case err != nil:
 			return nil, &fault{"http_protocol_error", errMalformed} // err may quote what is secret
