@@ -46,3 +46,21 @@ func sayDrain(ctx context.Context, log *slog.Logger, limit time.Duration, heed f
 
 // endAtOnce has a signal do what it does to any program.
 func endAtOnce() { signal.Reset(os.Interrupt, syscall.SIGTERM) }
+
+// outliveHangups has SIGHUP, by which other proxies read their configuration again, be logged and nothing else. The function that it
+// returns ends that.
+func outliveHangups(log *slog.Logger) (end func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		for range hangups {
+			log.Info("SIGHUP changes nothing: what may change in files is picked up without it, and flags want a restart (SIGTERM drains)")
+		}
+	})
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		saying.Wait()
+	}
+}

@@ -15,7 +15,8 @@ func routerCommand() *cli.Command {
 
 SIGTERM and SIGINT end it gently: workers are told, nothing new is accepted,
 requests may go on for --drain, and the exit code is 0. A second one ends it
-at once. What it cannot do is one line on stderr, and exit code 1.`,
+at once. SIGHUP changes nothing: certificates and tokens are read again by
+themselves. What it cannot do is one line on stderr, and exit code 1.`,
 		Flags:        s.flags("info"),
 		OnUsageError: usageError,
 		ArgValidator: noArguments,
@@ -24,6 +25,7 @@ at once. What it cannot do is one line on stderr, and exit code 1.`,
 			if err != nil {
 				return err
 			}
+			defer outliveHangups(v.log)()
 			return v.run(ctx)
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -166,4 +167,38 @@ func TestDrainIsLimited(t *testing.T) {
 	if _, err := io.ReadAll(resp.Body); err == nil {
 		t.Error("an answer that was cut looks whole")
 	}
+}
+
+// Whoever is used to other proxies asks by SIGHUP for files to be read again: it cuts no request.
+func TestSIGHUPEndsNothing(t *testing.T) {
+	r := startRouter(t)
+	port := freePort(t)
+	app := start(t, "testapp", port)
+	w := r.sidecar("--to", "http://127.0.0.1:"+port)
+	r.awaitReady(1)
+	c := mustDial(t, r.web)
+	if err := c.send("GET /hold", ""); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*program{w, r.program} {
+		p.signal(syscall.SIGHUP)
+		eventually(t, "it says what SIGHUP does", func() bool {
+			select {
+			case <-p.done:
+				t.Fatal("it has ended")
+			default:
+			}
+			return strings.Contains(p.log.String(), `"msg":"SIGHUP changes nothing: `)
+		})
+	}
+	app.signal(syscall.SIGUSR1)
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "begun\nended\n" {
+		t.Errorf("the answer that ran: %q %v", body, err)
+	}
+	w.stop()
+	r.stop()
 }

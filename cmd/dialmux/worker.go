@@ -20,7 +20,8 @@ func workerCommand() *cli.Command {
 Requests that routers hand out go to the app, and its answers back. The worker
 is there while the app is healthy; one that dies takes no request down that
 may be sent again. SIGTERM and SIGINT end it gently: requests may go on for
---grace, and the exit code is 0. A second one ends it at once.`,
+--grace, and the exit code is 0. A second one ends it at once. SIGHUP changes
+nothing: files in --apps-dir are read again by themselves.`,
 		Flags:        s.flags(),
 		OnUsageError: usageError,
 		ArgValidator: noArguments,
@@ -29,6 +30,7 @@ may be sent again. SIGTERM and SIGINT end it gently: requests may go on for
 				return err
 			}
 			log := s.log.logger(cmd.Root().ErrWriter)
+			defer outliveHangups(log)()
 			defer sayDrain(ctx, log, s.worker.Grace, endAtOnce)()
 			if s.apps != "" {
 				return s.serveApps(ctx, log)

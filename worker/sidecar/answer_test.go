@@ -1,7 +1,9 @@
 package sidecar_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -117,6 +119,28 @@ func TestAnswersThatBreakOff(t *testing.T) {
 				t.Errorf("given away with %v", got)
 			}
 			http.DefaultClient.CloseIdleConnections()
+		})
+	}
+}
+
+// To the router it is as if the worker were lost: that it was the app says the worker's own log, once for each request.
+func TestWhatAnAppLosesIsLogged(t *testing.T) {
+	const begun = "HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"
+	for name, tc := range map[string]struct{ answer, want string }{
+		"nothing":     {closes, "level=WARN msg=\"the app broke off without an answer\" app=http://"},
+		"half a head": {"HTTP/1.1 200 OK\r\nX: y\r\n" + closes, "level=WARN msg=\"the app broke off without an answer\" app=http://"},
+		"no HTTP":     {"SSH-2.0-secret" + closes, "level=WARN msg=\"the app broke off without an answer\" app=http://"},
+		"half a body": {begun + strings.Repeat("x", 8000) + closes, "level=WARN msg=\"the app's answer broke off\" app=http://"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			app := answers(t, tc.answer)
+			f := newFront(t, "http://"+app.address, sidecar.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			f.ask(get("/"))
+			f.wantGiven(worker.ErrLost)
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, tc.want) || !strings.Contains(got, "method=GET err=") || strings.Contains(got, "secret") {
+				t.Errorf("logged is\n%swant %s", got, tc.want)
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"sync"
 	"syscall"
@@ -51,7 +52,7 @@ func (a *App) forward(w http.ResponseWriter, q request) {
 		}
 		a.idle.learn(c.idle)
 		if sent = !errors.Is(err, errUnsent); sent && !q.again {
-			panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
+			a.lose(&q, err, false)
 		}
 		c = nil
 	}
@@ -117,12 +118,24 @@ func (a *App) fail(w http.ResponseWriter, q *request, err error, begun bool) {
 		http.Error(w, "the app's answer cannot be forwarded: "+err.Error(), http.StatusBadGateway)
 	case errors.Is(err, errUnsent):
 		panic(fmt.Errorf("%w: %w", worker.ErrRefused, err))
+	case errors.Is(err, errHung): // which Run logs
+		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
 	default:
-		if !begun && !errors.Is(err, errHung) {
+		if !begun {
 			a.expire(q.Context())
 		}
-		panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
+		a.lose(q, err, begun)
 	}
+}
+
+// lose gives a request up that the app had. The router takes it for one that this worker lost: only here is it known better.
+func (a *App) lose(q *request, err error, begun bool) {
+	msg := "the app broke off without an answer"
+	if begun {
+		msg = "the app's answer broke off"
+	}
+	a.log.Warn(msg, "app", a.target, "method", q.Method, "err", err)
+	panic(fmt.Errorf("%w: %w", worker.ErrLost, err))
 }
 
 // exchange is one request on one connection.
@@ -249,6 +262,9 @@ func (x *exchange) readHead() (*http.Response, error) {
 		case err != nil && full:
 			return nil, &fault{"http_response_header_section_size", errHeadTooLarge}
 		case err != nil && c.broken:
+			if _, network := errors.AsType[net.Error](err); !network && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errMalformed // as below
+			}
 			return nil, err
 		case err != nil:
 			return nil, &fault{"http_protocol_error", errMalformed} // err may quote what is secret
