@@ -114,7 +114,7 @@ func (e *entry) strict() bool { return !e.met(func(f *fault) bool { return !f.ha
 // quarantined tells the two reasons for which the router gives up what it could
 // send again: it took two workers down, or too much is sent again already.
 func quarantined(proxyStatus string) bool {
-	return strings.Contains(proxyStatus, "two workers were lost") || strings.Contains(proxyStatus, "too many requests are sent again")
+	return strings.Contains(proxyStatus, "was lost twice with this request") || strings.Contains(proxyStatus, "too many requests are sent again")
 }
 
 // evidence is what one wants to know of a request that went wrong.

@@ -49,9 +49,9 @@ func by(worker string, after time.Duration) work {
 func TestJudge(t *testing.T) {
 	good := outcome{status: 200, whole: true}
 	refused := outcome{status: 503, whole: true, retryAfter: "1"}
-	unsafe := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="the worker was lost; the request may have been carried out, so it was not sent again"`}
-	quarantine := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="two workers were lost while they had this request"`}
-	spent := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="the worker was lost, and too many requests are sent again already"`}
+	unsafe := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="the worker, or its app, was lost; the request may have been carried out, so it was not sent again"`}
+	quarantine := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="the worker, or its app, was lost twice with this request"`}
+	spent := outcome{status: 502, whole: true, proxyStatus: `dialmux; error=connection_terminated; details="the worker, or its app, was lost, and too many requests are sent again already"`}
 	waited := `dialmux; error=http_response_timeout; details="the request's time was over before a worker became ready"`
 	brokeOff := outcome{status: 200, err: errors.New("unexpected EOF")}
 	gone := outcome{err: errors.New("connection reset")}

@@ -192,5 +192,5 @@ func (p *peer) park(code frame.Code, why string, late bool) {
 	}
 	p.r.newcomers.known(p.newcomer)
 	p.goAway(code, why)
-	p.r.refusals.warn(p.r.log, "worker refused", "addr", p.addr, "kind", p.kind(), "why", why)
+	p.r.refusals.warn(p.r.log, "worker refused", "worker", p.name(), "addr", p.addr, "kind", p.kind(), "why", why)
 }

@@ -98,8 +98,8 @@ func TestARequestThatTookTwoWorkersDownIsCountedAndLogged(t *testing.T) {
 			k.request()
 			k.die()
 		}
-		resp := p.wants(502, "two workers were lost")
-		if got := resp.Header.Get("Proxy-Status"); !strings.Contains(got, `error=connection_terminated; details="two workers were lost`) {
+		resp := p.wants(502, "was lost twice")
+		if got := resp.Header.Get("Proxy-Status"); !strings.Contains(got, `error=connection_terminated; details="the worker, or its app, was lost twice`) {
 			t.Errorf("Proxy-Status: %s", got)
 		}
 		if s := w.r.Streams(); s.Quarantined != 1 || s.Retried != 1 {

@@ -218,7 +218,7 @@ func (m *model) lose(o *order) {
 		m.over(o, 0, "")
 	case o.lost == 2:
 		m.quarantined++
-		m.over(o, 502, "two workers were lost")
+		m.over(o, 502, "was lost twice")
 	case !o.repeatable:
 		m.over(o, 502, "may have been carried out")
 	case o.fed:

@@ -222,15 +222,32 @@ func TestASlotThatComesAtTheLastMoment(t *testing.T) {
 	}
 }
 
-// With a look at each of those who wait for the other owner, for each that moves, this takes
-// seconds, in which nobody gets a worker.
+// Those who wait for an owner that leaves are sorted in among those who wait for the other. With a look at all of these for each of
+// them, sixteen times as many take some six hundred times as long.
 func TestAnOwnerThatLeavesHoldsNobodyUp(t *testing.T) {
+	few, many := leaves(t, 4_000), leaves(t, 64_000)
+	for range 4 { // the quickest of five: the machine does other things too
+		few = min(few, leaves(t, 4_000))
+	}
+	for range 2 {
+		if many > 200*few {
+			many = min(many, leaves(t, 64_000))
+		}
+	}
+	if many > 200*few {
+		t.Errorf("4,000 of them take %v, 64,000 take %v", few, many)
+	}
+}
+
+// leaves tells how long it takes that one of two owners leaves, for whom half of so many wait.
+func leaves(t *testing.T, waiting int) time.Duration {
+	t.Helper()
 	q := crowd(2, 0)
 	q.sticky = "header:X-User"
 	at := q.routes.only
 	q.mu.Lock()
 	q.stick(at, "")
-	for i := range 60_000 {
+	for i := range waiting {
 		s := &stream{wake: make(chan struct{}, 1)}
 		s.request.fields.Add("x-user", fmt.Sprint(i))
 		q.ticket++
@@ -244,9 +261,7 @@ func TestAnOwnerThatLeavesHoldsNobodyUp(t *testing.T) {
 	q.mu.Unlock()
 	began := time.Now()
 	q.remove(leaver)
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("it took %v", took)
-	}
+	took := time.Since(began)
 	n, last := 0, uint64(0)
 	for s := heir.room[anyWorker].head; s != nil; s = s.after {
 		if n++; s.ticket < last {
@@ -254,7 +269,8 @@ func TestAnOwnerThatLeavesHoldsNobodyUp(t *testing.T) {
 		}
 		last = s.ticket
 	}
-	if n != 60_000 {
+	if n != waiting {
 		t.Errorf("%d wait for the other, want all", n)
 	}
+	return took
 }

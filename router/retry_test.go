@@ -172,7 +172,7 @@ func TestWhenAWorkerDies(t *testing.T) {
 					begin := time.Now()
 					die(a, c)
 					if tc.status != 200 {
-						p.wants(tc.status, "the worker was lost")
+						p.wants(tc.status, "the worker, or its app, was lost")
 						b.silent()
 					} else {
 						c := b.request()
@@ -218,7 +218,7 @@ func TestTwoLostWorkersAre502(t *testing.T) {
 		a.die()
 		b.request()
 		b.die()
-		p.wants(502, "two workers were lost")
+		p.wants(502, "was lost twice")
 		c.silent()
 	})
 }
@@ -262,7 +262,7 @@ func TestAFrozenWorkerIsDeadInTime(t *testing.T) {
 		}
 		c.answer(200, "from b")
 		p.wants(200, "from b")
-		post.wants(502, "the worker was lost")
+		post.wants(502, "the worker, or its app, was lost")
 
 		// It wakes up, reads what was sent, and answers: nobody is there.
 		a.nc.freeze(false)

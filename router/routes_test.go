@@ -46,6 +46,8 @@ func TestRoutesAreFound(t *testing.T) {
 		"shop.example.com. /api/":                   "shop.example.com /api/",
 		"shop.example.com /api/v1":                  "shop.example.com /api/",
 		"shop.example.com /apis":                    "shop.example.com /", // not on a border of segments
+		"shop.example.com /%61pi":                   "shop.example.com /", // compared as it was written
+		"shop.example.com /api/../x":                "shop.example.com /api/",
 		"shop.example.com /api/v2":                  "shop.example.com /api/v2/",
 		"shop.example.com /api/v2?a=/b":             "shop.example.com /api/v2/",
 		"shop.example.com /api?x=/../y":             "shop.example.com /api/",

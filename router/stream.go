@@ -159,10 +159,10 @@ var (
 
 	// Why a request is not sent again.
 	errBrokeOff    = errors.New("the worker was lost amid its answer")
-	errQuarantined = &failure{502, "two workers were lost while they had this request", false}
-	errUnsafe      = &failure{502, "the worker was lost; the request may have been carried out, so it was not sent again", false}
-	errNotKept     = &failure{502, "the worker was lost, and more of the body had been sent than is kept for a second try", false}
-	errSpent       = &failure{502, "the worker was lost, and too many requests are sent again already", false}
+	errQuarantined = &failure{502, "the worker, or its app, was lost twice with this request", false}
+	errUnsafe      = &failure{502, "the worker, or its app, was lost; the request may have been carried out, so it was not sent again", false}
+	errNotKept     = &failure{502, "the worker, or its app, was lost, and more of the body had been sent than is kept for a second try", false}
+	errSpent       = &failure{502, "the worker, or its app, was lost, and too many requests are sent again already", false}
 
 	// Turned into another try, or a 502.
 	errLost    = errors.New("the worker was lost")
@@ -372,7 +372,7 @@ func (s *stream) retry(why error) error {
 	switch {
 	case errors.Is(err, errQuarantined):
 		s.r.retries.quarantined.Add(1)
-		s.r.log.Warn("request given up: two workers were lost while they had it", "method", s.request.method, "target", s.request.target(), "worker", worker)
+		s.r.log.Warn("request given up: its worker, or the app there, was lost twice with it", "method", s.request.method, "target", s.request.target(), "worker", worker)
 		return end
 	case err != nil:
 		return end
