@@ -89,7 +89,15 @@ func (r *reception) check() {
 		if at == nil {
 			continue
 		}
-		busy, weight, gone := 0, 0, 0
+		busy, weight, gone, aside := 0, 0, 0, 0
+		for _, p := range r.workers {
+			if p.aside && slices.ContainsFunc(p.seats, func(s seat) bool { return s.at == at }) {
+				aside++
+			}
+		}
+		if at.aside != aside {
+			panic(fmt.Sprintf("%d aside are counted; %d are there", at.aside, aside))
+		}
 		for i, s := range at.roster.seats {
 			switch {
 			case s.p == nil:
@@ -224,7 +232,11 @@ func (d *dice) receive() {
 		func() {
 			p := newcomer()
 			r.workers = append(r.workers, p)
-			join(p, d.roll(5), fmt.Sprint("i", len(*d)))
+			instance := fmt.Sprint("i", len(*d))
+			if d.roll(4) == 0 {
+				instance = ""
+			}
+			join(p, d.roll(5), instance)
 		},
 		func() { some(func(p *peer) { join(p, nameOf(p), p.info.Instance) }) },
 		func() { some(func(p *peer) { join(p, d.roll(5), p.info.Instance) }) },
@@ -256,6 +268,9 @@ func (d *dice) receive() {
 	for len(r.workers) > 0 {
 		end(r.workers[0])
 		r.collect()
+	}
+	if len(r.q.names) > 0 {
+		panic(fmt.Sprintf("%d names are kept, and nobody is there", len(r.q.names)))
 	}
 	p := &peer{conn: new(zmtp.Conn), r: &Router{log: slog.New(slog.DiscardHandler)}}
 	r.q.add(p)
