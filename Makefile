@@ -22,7 +22,7 @@ tool = $(GO) tool -modfile=tools.mod
 # golangci-lint takes minutes to build: kept per version of it and of the Go that built it.
 golangci-lint := bin/golangci-lint-$(shell awk '$$1 == "github.com/golangci/golangci-lint/v2" {print $$2}' tools.mod)-$(shell $(GO) env GOVERSION)
 
-.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race heavy fuzz fuzz-briefly vuln bench chaos chaos-briefly image up down test-deps bench-deps chaos-deps clean
+.PHONY: help demo build test check fmt fmt-check lint vet unit grpc race heavy fuzz fuzz-briefly vuln bench shake chaos chaos-briefly image up down test-deps bench-deps chaos-deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,6 +144,24 @@ heavy: ## chaos-briefly, and with what it leaves of the processor race and fuzz-
 	wait $$chaos || failed=1
 	wait $$fuzz || failed=1
 	exit $$failed
+
+# Whoever takes or gives back a mutex lets others run first, now and then many times: what tests or code take for granted of who runs
+# when, and need not be so, shows within minutes. A copy of Go's sync is built in, so PKG should name packages that do not start
+# programs; SHAKEFLAGS is passed to go test.
+SHAKEFLAGS ?= -count 20
+shake: ## tests of PKG under a scheduler that is shaken: make shake PKG=./router SHAKEFLAGS='-run Retry -count 200'
+	@dir=$$(mktemp -d)
+	trap 'rm -rf "$$dir"' EXIT
+	sync=$$($(GO) env GOROOT)/src/sync
+	sed -e '/^func (m \*Mutex) Lock() {$$/a shake()' -e '/^func (m \*Mutex) Unlock() {$$/a defer shake()' "$$sync/mutex.go" >"$$dir/mutex.go"
+	sed -e '/^func (rw \*RWMutex) R\?Lock() {$$/a shake()' "$$sync/rwmutex.go" >"$$dir/rwmutex.go"
+	sed -e 's/allPoolsMu Mutex/allPoolsMu isync.Mutex/' -e '/^\t"internal\/race"$$/a isync "internal/sync"' "$$sync/pool.go" >"$$dir/pool.go"
+	printf 'func shake() {\n\tswitch r := runtime_randn(100); {\n\tcase r < 3:\n\t\tfor range 300 {\n\t\t\truntime.Gosched()\n\t\t}\n\tcase r < 30:\n\t\tfor range r {\n\t\t\truntime.Gosched()\n\t\t}\n\t}\n}\n' >>"$$dir/pool.go"
+	for file in mutex rwmutex pool; do
+		! cmp -s "$$sync/$$file.go" "$$dir/$$file.go" || { echo "Go's sync/$$file.go is not what the target shake knows: see the Makefile"; exit 1; }
+	done
+	printf '{"Replace": {"%s/mutex.go": "%s/mutex.go", "%s/rwmutex.go": "%s/rwmutex.go", "%s/pool.go": "%s/pool.go"}}' "$$sync" "$$dir" "$$sync" "$$dir" "$$sync" "$$dir" >"$$dir/overlay.json"
+	$(GO) test -overlay "$$dir/overlay.json" $(SHAKEFLAGS) $(PKG)
 
 chaos: chaos-deps build ## half an hour of faults, a million requests: what was lost, doubled or crossed, as a table
 	@CGO_ENABLED=0 $(GO) build -o bin/chaos ./chaos
