@@ -102,6 +102,61 @@ func TestREADMECode(t *testing.T) {
 	}
 }
 
+// TestLinks: what the documents link to in this repository is there.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`)
+	var docs []string
+	for _, depth := range []string{"", "*/", "*/*/"} {
+		found, err := filepath.Glob(depth + "*.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs = append(docs, found...)
+	}
+	if !slices.Contains(docs, filepath.Join("frame", "SPEC.md")) {
+		t.Errorf("the documents: %v", docs)
+	}
+	for _, doc := range docs {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(found[1], "://") {
+				continue
+			}
+			to := doc
+			if found[1] != "" {
+				to = filepath.Join(filepath.Dir(doc), found[1])
+			}
+			target, err := os.ReadFile(to)
+			if info, statErr := os.Stat(to); statErr == nil && info.IsDir() {
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s links to %s: %v", doc, found[1], err)
+				continue
+			}
+			if anchor := strings.TrimPrefix(found[2], "#"); anchor != "" && !slices.Contains(anchors(string(target)), anchor) {
+				t.Errorf("%s links to %s%s, and no heading is called that", doc, found[1], found[2])
+			}
+		}
+	}
+}
+
+// anchors are what headings can be linked by.
+func anchors(text string) (all []string) {
+	for line := range strings.Lines(text) {
+		title := strings.TrimLeft(line, "#")
+		if title == line || !strings.HasPrefix(title, " ") {
+			continue
+		}
+		kept := regexp.MustCompile("[^a-z0-9 _-]").ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), "")
+		all = append(all, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return all
+}
+
 // prelude starts programs in process groups of their own, and ends just those.
 const prelude = `set -euo pipefail
 /usr/bin/python3 -c 'import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh", b"lo", 1))' # lo up
