@@ -146,10 +146,24 @@ func (r *Router) enroll(p *peer, info frame.JoinInfo, at []place) error {
 		r.log.Info("worker has a new connection", "worker", old.name(), "addr", p.addr)
 		_ = old.conn.Close()
 	}
+	r.sayPassing(p)
 	if !again {
 		r.log.Info("worker joined", "worker", p.name(), "kind", p.kind(), "addr", p.addr, "service", info.Service, "concurrency", info.Concurrency)
 	}
 	return nil
+}
+
+// sayPassing says once that cookies which p's routes issue end with this router.
+func (r *Router) sayPassing(p *peer) {
+	if !r.pool.keeper.cookies.passing {
+		return
+	}
+	if text := r.pool.issues(p); text != "" {
+		r.passing.Do(func() {
+			r.log.Warn("sticky cookies are signed with a secret that ends with this process: clients lose their worker when it restarts, and other routers do not know its cookies",
+				"sticky", text, "remedy", "--sticky-secret FILE, the same for all routers")
+		})
+	}
 }
 
 // labelOf makes a name of an address.

@@ -47,20 +47,20 @@ func (q *pool) sit(p *peer, at []place) (fresh bool) {
 		p.seats[i] = seat{p: p, at: r, since: r.clock}
 		q.rule(r, Balance(p.info.Balance))
 		q.stick(r, p.info.Sticky)
-		p.r.sayPassing(r.sticky)
 	}
 	return fresh
 }
 
-// sayPassing says once that cookies which are issued by a policy end with this router.
-func (r *Router) sayPassing(by *policy) {
-	if by == nil || !by.Issue || !r.pool.keeper.cookies.passing {
-		return
+// issues is the policy of a route of p by which cookies are issued, "" if none is.
+func (q *pool) issues(p *peer) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range p.seats {
+		if by := p.seats[i].at.sticky; by != nil && by.Issue {
+			return by.text
+		}
 	}
-	r.passing.Do(func() {
-		r.log.Warn("sticky cookies are signed with a secret that ends with this process: clients lose their worker when it restarts, and other routers do not know its cookies",
-			"sticky", by.text, "remedy", "--sticky-secret FILE, the same for all routers")
-	})
+	return ""
 }
 
 // rise takes the seats of p. A route without any is known for a while: its
