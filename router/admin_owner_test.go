@@ -247,6 +247,8 @@ func TestOwnerFindsTheRoute(t *testing.T) {
 			w.announce(fmt.Sprintf("many-%02d", i), fmt.Sprintf("many-%02d", i), []string{fmt.Sprintf("%02d.test", i)}, nil)
 		}
 		refused("service=none", 404, "many-16, many-17 and 15 more")
+		w.announce("v6-1", "v6", []string{"[2001:DB8:0:0::1]"}, []string{"/x"})
+		at("host=[2001:0db8::0001]", "v6", "[2001:db8::1]/x")
 	})
 }
 

@@ -27,9 +27,10 @@ func (q *pool) meant(where Where) (*route, error) {
 	if where.Path != "" && where.Path[0] != '/' {
 		return nil, wrong(http.StatusBadRequest, "the path %.140q begins with no /; say path= and one that does", where.Path)
 	}
-	host, path := strings.ToLower(where.Host), strings.TrimRight(where.Path, "/")
-	if host == "*" {
-		host = ""
+	path := strings.TrimRight(where.Path, "/")
+	host, err := ParseHost(where.Host)
+	if err != nil {
+		host = where.Host // which may have a port, as a request's
 	}
 	all, asked, services := q.candidates(where, host)
 	switch {

@@ -163,10 +163,10 @@ func (t *routes) settle() {
 
 // find returns nil where nobody has announced what serves this.
 func (t *routes) find(authority, path []byte) *route {
-	var lower [maxHost]byte
+	var buf [maxHost]byte
 	host := hostName(authority)
 	if len(host) <= maxHost {
-		host = appendLower(lower[:0], host)
+		host = appendHost(buf[:0], host)
 		if r := t.exact[string(host)].find(path); r != nil {
 			return r
 		}
@@ -211,16 +211,7 @@ func (p *paths) find(path []byte) *route {
 	}
 }
 
-// hostName is an authority without its port, and the dot that a name may end with.
-func hostName(authority []byte) []byte {
-	if i := bytes.LastIndexByte(authority, ':'); i >= 0 && bytes.IndexByte(authority[i:], ']') < 0 {
-		authority = authority[:i]
-	}
-	return bytes.TrimSuffix(authority, []byte("."))
-}
-
 const (
-	maxHost         = 255  // bytes of a name (RFC 1035 section 2.3.4)
 	maxPath         = 1024 // bytes of a path that is announced
 	maxWorkerRoutes = 1024 // hosts times paths of one worker
 	maxRoutes       = 16384
@@ -243,12 +234,9 @@ func places(hosts, prefixes []string) ([]place, error) {
 	seen := map[place]bool{}
 	var all []place
 	for _, host := range hosts {
-		name := strings.ToLower(host)
-		if !isHost(name) {
-			return nil, fmt.Errorf("the host %.140q: a name, an address, or *.name is right, without a port", host)
-		}
-		if name = strings.TrimSuffix(name, "."); name == "*" {
-			name = ""
+		name, err := ParseHost(host)
+		if err != nil {
+			return nil, fmt.Errorf("the host %.140q: %w", host, err)
 		}
 		for _, path := range prefixes {
 			if !isPath(path) {
@@ -261,23 +249,6 @@ func places(hosts, prefixes []string) ([]place, error) {
 		}
 	}
 	return all, nil
-}
-
-func isHost(s string) bool {
-	if s == "" || s == "*" {
-		return true
-	}
-	name := strings.TrimPrefix(s, "*.")
-	for _, c := range []byte(name) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '.', c == '_', c == '[', c == ']', c == ':':
-		default:
-			return false
-		}
-	}
-	bracketed := strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]")
-	unlabelled := strings.HasPrefix(name, ".") || strings.Contains(name, "..")
-	return name != "" && !unlabelled && len(s) <= maxHost && (bracketed || !strings.ContainsAny(name, "[]:"))
 }
 
 func isPath(s string) bool {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,7 +39,8 @@ func TestRoutesAreFound(t *testing.T) {
 	all := table(t,
 		"shop.example.com /", "shop.example.com /api/", "shop.example.com /api/v2",
 		"*.example.com /", "*.eu.example.com /", "*.example.com /static",
-		"* /health", "only.test /deep/er", "[::1] /", "Upper.Example.ORG. /")
+		"* /health", "only.test /deep/er", "[::1] /", "Upper.Example.ORG. /",
+		"[2001:DB8:0:0::1] /", "[::ffff:192.0.2.1] /")
 	for request, want := range map[string]string{
 		"shop.example.com /":                        "shop.example.com /",
 		"shop.example.com:8080 /x":                  "shop.example.com /",
@@ -67,6 +69,15 @@ func TestRoutesAreFound(t *testing.T) {
 		"only.test /health":                         "* /health/", // nothing of that host fits
 		"[::1]:9000 /":                              "[::1] /",
 		"[::1] /":                                   "[::1] /",
+		"[0:0:0:0:0:0:0:1] /":                       "[::1] /",
+		"[0:0:0:0:0:0:0:1]:9000 /":                  "[::1] /",
+		"[2001:db8::1] /":                           "[2001:db8::1] /",
+		"[2001:0DB8::0001]:80 /":                    "[2001:db8::1] /",
+		"[::FFFF:c000:201] /":                       "[::ffff:192.0.2.1] /",
+		"[::1%25lo] /health":                        "* /health/", // nobody's
+		"[::1]x /health":                            "* /health/",
+		"[::1 /health":                              "* /health/",
+		"::1 /health":                               "* /health/",
 		"upper.example.org /":                       "upper.example.org /",
 		" /health":                                  "* /health/",
 		" /":                                        "none",
@@ -99,15 +110,19 @@ func TestRoutesThatGo(t *testing.T) {
 }
 
 func TestWhatCanBeAnnounced(t *testing.T) {
-	for _, host := range []string{"", "*", "a.test", "A.Test", "*.a.test", "127.0.0.1", "[::1]", "xn--bcher-kva.example", "under_score.test"} {
+	for _, host := range []string{"", "*", "a.test", "A.Test", "*.a.test", "127.0.0.1", "[::1]", "[2001:DB8:0:0::1]", "xn--bcher-kva.example", "under_score.test"} {
 		if _, err := places([]string{host}, nil); err != nil {
 			t.Errorf("%q: %v", host, err)
 		}
 	}
-	for _, host := range []string{"a.test:80", "a.*.test", "*a.test", "**", "*.", ".", "..", "*..", ".a.test", "a..test", "a.test..", "a b", "a/b", "http://a", "ü.test", "::1", strings.Repeat("x", 256), "a\r\nb"} {
+	for _, host := range []string{"a.test:80", "a.*.test", "*a.test", "**", "*.", ".", "..", "*..", ".a.test", "a..test", "a.test..", "a b", "a/b", "http://a", "ü.test", "\u212a.test", "::1", "[::1]:80", "[::1].", "*.[::1]", "[]", "[a.test]", "[127.0.0.1]", "[fe80::1%lo]", "[v1.x]", strings.Repeat("x", 256), "a\r\nb"} {
 		if _, err := places([]string{host}, nil); err == nil || !strings.Contains(err.Error(), "the host ") {
 			t.Errorf("%q: %v", host, err)
 		}
+	}
+	at, err := places([]string{"[0:0::1]", "[::1]", "A.test.", "a.test", "*", ""}, nil)
+	if want := []place{{"[::1]", ""}, {"a.test", ""}, {"", ""}}; err != nil || !slices.Equal(at, want) {
+		t.Errorf("%q %v, want %q", at, err, want)
 	}
 	for _, path := range []string{"/", "/api", "/api/", "/a%20b", "/~x/y"} {
 		if _, err := places(nil, []string{path}); err != nil {

@@ -81,8 +81,6 @@ func (a *apps) look(ctx context.Context) {
 		}
 		info, err := os.Stat(filepath.Join(a.dir, name))
 		switch f := a.files[name]; {
-		case err == nil && !info.Mode().IsRegular(): // a pipe's reader waits for ever
-			continue
 		case errors.Is(err, fs.ErrNotExist) && f != nil && f.workers.any():
 			continue
 		case err != nil: // it leads nowhere, or where this user may not look: reading it says so
@@ -144,6 +142,9 @@ func (a *apps) refresh(ctx context.Context, name string, info fs.FileInfo) {
 }
 
 func readApp(path string, info fs.FileInfo) (string, error) {
+	if !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0 { // a pipe's reader waits for ever
+		return "", errors.New("it is no regular file: one in JSON is right")
+	}
 	if info.Size() > largestFile {
 		return "", fmt.Errorf("it has %d bytes, at most %d are read: one file is one app", info.Size(), largestFile)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +49,15 @@ func TestNewFilesOfNoUseAreNamed(t *testing.T) {
 	if err := os.Symlink("nowhere", filepath.Join(dir, "link.json")); err != nil {
 		t.Fatal(err)
 	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.json"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "more.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	wants := map[string]string{
+		"pipe.json":  `"err":"it is no regular file: one in JSON is right"`,
+		"more.json":  `"err":"it is no regular file: one in JSON is right"`,
 		"empty.json": `"line":1,"err":"the file ends before the JSON object does"`,
 		"large.json": `"err":"it has 262145 bytes, at most 262144 are read: one file is one app"`,
 		"link.json":  `link.json: no such file or directory"`,

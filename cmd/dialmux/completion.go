@@ -44,7 +44,8 @@ For fish, write it to ~/.config/fish/completions/dialmux.fish.`
 }
 
 // bashCompletion asks dialmux itself, which answers WORD:WHAT IT IS on each
-// line, or nothing where files are to be completed.
+// line, or nothing where files are to be completed. Flags are no value: it cannot
+// tell a flag that is being typed from one before an empty word.
 const bashCompletion = `_dialmux() {
   local cur=${COMP_WORDS[COMP_CWORD]} word
   local -a words=("${COMP_WORDS[@]:0:COMP_CWORD}")
@@ -52,6 +53,7 @@ const bashCompletion = `_dialmux() {
   [[ $cur == -* ]] && words+=("$cur")
   COMPREPLY=()
   while IFS=: read -r word _; do
+    [[ $word == -* && $cur != -* ]] && continue
     [[ -n $word && $word == "$cur"* ]] && COMPREPLY+=("$word")
   done < <("${words[@]}" --generate-shell-completion 2>/dev/null)
 }

@@ -56,6 +56,12 @@ func (k *sticking) keys(into map[string]func([]string) error) {
 // --sticky. called is how the user calls what has a name.
 func (k *sticking) policy(said func(name string) bool, called func(name string) string) (string, error) {
 	by := k.by
+	if said("sticky-issue") {
+		by.Issue = k.issue
+	}
+	if by.Issue && by.By != "cookie" {
+		return "", fmt.Errorf("%s is there, but no cookie in %s; say cookie:NAME there", called("sticky-issue"), called("sticky"))
+	}
 	for _, o := range []struct {
 		name string
 		set  func()
@@ -63,7 +69,6 @@ func (k *sticking) policy(said func(name string) bool, called func(name string) 
 		{"sticky-fallback", func() { by.Turns = k.fallback == stickyTurns }},
 		{"sticky-bound", func() { by.Bound = k.bound }},
 		{"sticky-wait", func() { by.Wait = k.wait }},
-		{"sticky-issue", func() { by.Issue = k.issue }},
 	} {
 		switch {
 		case !said(o.name):
@@ -72,9 +77,6 @@ func (k *sticking) policy(said func(name string) bool, called func(name string) 
 			return "", fmt.Errorf("%s is there, but no policy in %s; say there what the key is, such as ip or cookie:NAME", called(o.name), called("sticky"))
 		}
 		o.set()
-	}
-	if by.Issue && by.By != "cookie" {
-		return "", fmt.Errorf("%s is there, but no cookie in %s; say cookie:NAME there", called("sticky-issue"), called("sticky"))
 	}
 	return by.String(), nil
 }

@@ -139,16 +139,11 @@ func parseName(s string) (string, error) {
 }
 
 func parseHost(s string) (string, error) {
-	name := strings.TrimPrefix(s, "*.")
-	if s == "*" || strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
-		return s, nil
+	if s == "" {
+		return "", errors.New("want a name, *.name or *")
 	}
-	if name == "" || len(s) > 255 || strings.ContainsFunc(name, func(c rune) bool {
-		return c >= 0x80 || c != '-' && c != '.' && c != '_' && !router.ValidName(string(c))
-	}) {
-		return "", errors.New("want a name, *.name or *, without a port, as in shop.example.com")
-	}
-	return s, nil
+	_, err := router.ParseHost(s)
+	return s, err
 }
 
 func parsePath(s string) (string, error) {

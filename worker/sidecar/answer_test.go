@@ -145,6 +145,35 @@ func TestWhatAnAppLosesIsLogged(t *testing.T) {
 	}
 }
 
+// An app that answers HTTP/2 with HTTP/1.1 gets every request wrong: the log says which target would be right.
+func TestAnAppThatSpeaksHTTP1IsNamed(t *testing.T) {
+	for name, answer := range map[string]string{
+		"a head":           "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" + closes,
+		"a body as in 0.9": "<!DOCTYPE HTML><p>Invalid HTTP version (2.0)</p>" + closes,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			app := answers(t, answer)
+			o := sidecar.Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Health: "/healthz"}
+			f := newFront(t, "h2c://"+app.address, o)
+			f.ask(get("/"))
+			f.wantGiven(worker.ErrLost)
+			hint := "; if the app speaks HTTP/1.1, http://" + app.address + " is right"
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, hint) {
+				t.Errorf("logged is\n%swant %s", got, hint)
+			}
+			a, err := sidecar.New("h2c://"+app.address, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			if err := a.Check(t.Context()); err == nil || !strings.Contains(err.Error(), hint) {
+				t.Errorf("the check says %v, want %s", err, hint)
+			}
+		})
+	}
+}
+
 // What follows an answer unasked never becomes the next one's.
 func TestBytesAfterAnAnswerAreNobodys(t *testing.T) {
 	app := answers(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")

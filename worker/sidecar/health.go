@@ -67,7 +67,7 @@ func (a *App) probe(ctx context.Context) error {
 	}
 	q := request{Request: (&http.Request{Method: http.MethodGet, Host: a.host, Header: http.Header{"User-Agent": {"dialmux-health"}}}).WithContext(ctx), target: a.options.Health}
 	if a.h2 != nil {
-		return a.judge(a.h2.RoundTrip(a.requestHTTP2(ctx, &q)))
+		return a.judge(a.askHTTP2(ctx, &q))
 	}
 	nc, err := a.dial(ctx) // a connection of its own
 	if err != nil {

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -38,7 +39,7 @@ func (a *App) forwardHTTP2(w http.ResponseWriter, q request) {
 		a.fail(w, &q, errUnsent, false)
 		return
 	}
-	res, err := a.h2.RoundTrip(a.requestHTTP2(ctx, &q))
+	res, err := a.askHTTP2(ctx, &q)
 	in.end()
 	lost := a.waiting.leave(waiter)
 	if err == nil {
@@ -60,6 +61,16 @@ func (a *App) forwardHTTP2(w http.ResponseWriter, q request) {
 	if err := a.copyAnswer(w, res, nil); err != nil {
 		a.fail(w, &q, err, true)
 	}
+}
+
+// askHTTP2 returns the final head. An answer in HTTP/1.1 looks like a frame that is too large, and so the connection like one that never was;
+// net/http exports neither error.
+func (a *App) askHTTP2(ctx context.Context, q *request) (*http.Response, error) {
+	res, err := a.h2.RoundTrip(a.requestHTTP2(ctx, q))
+	if err != nil && (strings.Contains(err.Error(), "frame too large") || strings.Contains(err.Error(), "conn could not be established")) {
+		err = fmt.Errorf("%w; if the app speaks HTTP/1.1, http://%s is right", err, a.host)
+	}
+	return res, err
 }
 
 func (a *App) requestHTTP2(ctx context.Context, q *request) *http.Request {

@@ -116,7 +116,12 @@ func TestTargetsOfAllKinds(t *testing.T) {
 	for target, want := range map[string]string{
 		"http://127.0.0.1:1": "", "http://localhost": "", "http://[::1]:80/": "", "h2c://app:50051": "", "unix:/run/app.sock": "", "unix:///run/app.sock": "",
 		"https://app": "is right", "app:3000": "is right", "http://": "is right", "unix:": "is right", "http://u:p@app": "is right", "http://app?x": "is right",
-		"http://app/base": "the path is the request's",
+		"http://app/base":  "the path is the request's",
+		"http://app:65535": "", "http://127.0.0.1:99999": "the port 99999: 1 to 65535 is right", "h2c://app:65536": "the port 65536: 1 to 65535 is right",
+		"http://app:0": "the port 0: 1 to 65535 is right", "http://app:http": "is right",
+		"unix:run/app.sock": "", "unix:./app.sock": "", "unix://": "unix:/path/to/socket is right",
+		"unix://run/app.sock": "unix:/run/app.sock (absolute) or unix:run/app.sock (relative) is right",
+		"unix://app.sock":     "unix:/app.sock (absolute) or unix:app.sock (relative) is right",
 	} {
 		_, err := sidecar.New(target, sidecar.Options{})
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

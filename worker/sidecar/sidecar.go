@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,9 +99,14 @@ func New(target string, o Options) (*App, error) {
 
 func (a *App) parse(target string) error {
 	if path, unix := strings.CutPrefix(target, "unix:"); unix {
-		path = strings.TrimPrefix(path, "//")
-		if path == "" {
+		rest, slashes := strings.CutPrefix(path, "//")
+		switch {
+		case path == "", slashes && rest == "":
 			return wrongTarget(target)
+		case slashes && rest[0] != '/': // of a URL that would be a host
+			return fmt.Errorf("the app's URL %q: unix:/%s (absolute) or unix:%s (relative) is right", target, rest, rest)
+		case slashes:
+			path = rest
 		}
 		a.network, a.address, a.host = "unix", path, "localhost"
 		return nil
@@ -115,6 +121,9 @@ func (a *App) parse(target string) error {
 	port := u.Port()
 	if port == "" {
 		port = "80"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("the app's URL %q has the port %s: 1 to 65535 is right", target, port)
 	}
 	a.network, a.address, a.host = "tcp", net.JoinHostPort(u.Hostname(), port), u.Host
 	if u.Scheme == "h2c" {
