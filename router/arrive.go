@@ -190,6 +190,7 @@ func (s *stream) arriveReply(id uint64, status int, fields frame.Fields, body []
 	s.body.add(body)
 	s.got = uint64(len(body))
 	s.final, s.ended = true, true
+	s.upload.buf = keep(s.upload.buf) // its client may take long to read the answer
 	if s.detach(); !s.account() {
 		s.drop()
 	}

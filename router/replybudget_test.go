@@ -44,8 +44,27 @@ func TestRepliesCountAgainstTheMemory(t *testing.T) {
 					p = w.get("/again")
 					k.task().reply("", big)
 					p.wants(200, big)
+					w.settle()
 				}
 			})
 		})
 	}
+}
+
+// A body that its worker has answered is not kept while the client reads the answer.
+func TestBodiesThatAreAnsweredAreLetGoOf(t *testing.T) {
+	story(t, router.Config{MaxMemory: 8 << 20}, func(w *world) {
+		k := w.rep(zmtp.Options{})
+		big := strings.Repeat("x", 4<<20)
+		slow := w.raw("POST /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 4194304\r\n\r\n")
+		w.wg.Go(func() { slow.write(big) })
+		k.task().reply("", big[:1<<20])
+		w.settle()
+		if held := w.r.Streams().Memory; held > 1<<20 {
+			t.Errorf("%d bytes are held, more than the answer has", held)
+		}
+		if got := slow.all(); !strings.HasSuffix(got, big[:1<<20]) {
+			t.Errorf("the client got %d bytes", len(got))
+		}
+	})
 }
