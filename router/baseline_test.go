@@ -100,7 +100,12 @@ func TestO7GoroutinesReturnToTheirBaseline(t *testing.T) {
 		round(16)
 		before := runtime.NumGoroutine()
 		round(400)
-		if after := runtime.NumGoroutine(); after > before {
+		after := runtime.NumGoroutine()
+		for try := 0; after > before && try < 1000; try++ { // one that has just ended is counted for a moment longer
+			runtime.Gosched()
+			after = runtime.NumGoroutine()
+		}
+		if after > before {
 			t.Errorf("%d goroutines, and %d before 400 requests", after, before)
 		}
 	})

@@ -77,6 +77,7 @@ func (e *engine) Refuse(c *http1.Conn, why *http1.Error) {
 func (e *engine) rest() {
 	const most = 1 << 10
 	e.asked.method, e.asked.protocol, e.asked.authority, e.asked.path = "", "", nil, nil
+	e.x.s = nil // it is another request's by now
 	e.x.head.fields.Shrink(most)
 	e.x.tail.Shrink(most)
 }

@@ -60,9 +60,13 @@ func TestAnIdleConnectionHoldsLittle(t *testing.T) {
 	for i := range held {
 		held[i] = ask()
 	}
-	each := (int64(live()) - int64(before)) / clients
+	const most = 4 << 10
+	each := int64(most + 1)
+	for try := 0; each > most && try < 20; try++ { // the last have their answers, and may not be idle yet
+		each = (int64(live()) - int64(before)) / clients
+	}
 	t.Logf("%d bytes each", each)
-	if each > 10<<10 {
+	if each > most {
 		t.Errorf("%d bytes of heap for each idle connection, both ends counted", each)
 	}
 	runtime.KeepAlive(held)
