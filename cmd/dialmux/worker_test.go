@@ -344,7 +344,7 @@ func TestAnAppThatDiesWithAPost(t *testing.T) {
 	if resp.StatusCode != http.StatusBadGateway || !strings.Contains(resp.Header.Get("Proxy-Status"), "not sent again") {
 		t.Errorf("%s %q", resp.Status, resp.Header.Get("Proxy-Status"))
 	}
-	if resp, _ = r.fetch("GET", "", "/"); resp.StatusCode != http.StatusBadGateway || !strings.Contains(resp.Header.Get("Proxy-Status"), "two workers") {
+	if resp, _ = r.fetch("GET", "", "/"); resp.StatusCode != http.StatusBadGateway || !strings.Contains(resp.Header.Get("Proxy-Status"), "was lost twice") {
 		t.Errorf("%s %q", resp.Status, resp.Header.Get("Proxy-Status"))
 	}
 }
