@@ -70,7 +70,8 @@ func TestH11SlowClientsAreClosedAtTheirDeadlines(t *testing.T) {
 		}
 		w.port(router.Port{})
 		w.settle()
-		goroutines, heap := runtime.NumGoroutine(), heapInUse()
+		heap := heapInUse()
+		goroutines, _ := w.goroutines()
 
 		dial := func() net.Conn {
 			nc, err := w.clients.Dial(w.t.Context())
@@ -170,16 +171,8 @@ func TestH11SlowClientsAreClosedAtTheirDeadlines(t *testing.T) {
 				w.t.Errorf("/workers: %+v", st)
 			}
 		}
-		for range 100 { // what ran beside the bubble when they were counted, as the collector's, ends
-			if runtime.NumGoroutine() <= goroutines+1 {
-				break
-			}
-			time.Sleep(time.Second)
-			runtime.GC()
-		}
-		if n := runtime.NumGoroutine(); n > goroutines+1 { // swift's
-			stacks := make([]byte, 1<<20)
-			w.t.Errorf("%d goroutines before, %d after:\n%s", goroutines, n, stacks[:runtime.Stack(stacks, true)])
+		if n, stacks := w.goroutines(); n > goroutines+1 { // swift's
+			w.t.Errorf("%d goroutines before, %d after:\n%s", goroutines, n, stacks)
 		}
 		if now := heapInUse(); now > heap+8<<20 {
 			w.t.Errorf("the heap held %d bytes before, %d after", heap, now)
