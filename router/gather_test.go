@@ -231,6 +231,7 @@ func TestARequestOfUnknownLengthMovesToAREP(t *testing.T) {
 			r := idle()
 			r.silent()
 			p.leave() // else it would move to the REP, and be first
+			w.settle()
 			native.die()
 			return c
 		},

@@ -93,6 +93,9 @@ func (g *Group) start(name string, port int) (*process, error) {
 // lastWords is how long what a process has printed may take to arrive after its end.
 const lastWords = time.Second
 
+// lookAgain is how often what should end is looked for.
+const lookAgain = 10 * time.Millisecond
+
 // begin starts p, unless all were killed.
 func (g *Group) begin(p *process) error {
 	g.mu.Lock()
@@ -172,9 +175,9 @@ func (p *process) end(limit time.Duration) bool {
 
 // clear kills what a process that has ended has left behind.
 func (p *process) clear() {
-	look := time.NewTicker(10 * time.Millisecond)
+	look := time.NewTicker(lookAgain)
 	defer look.Stop()
-	for deadline := time.Now().Add(lastWords); time.Now().Before(deadline); <-look.C {
+	for range lastWords / lookAgain { // so many looks, however long a busy machine makes each take
 		group := p.leavesBehind()
 		if group {
 			p.kill()
@@ -182,5 +185,6 @@ func (p *process) clear() {
 		if strays := p.group.signalStrays(p, syscall.SIGKILL, map[int]bool{}); !group && !strays {
 			return
 		}
+		<-look.C
 	}
 }
