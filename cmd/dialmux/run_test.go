@@ -165,14 +165,7 @@ func TestRunDrains(t *testing.T) {
 	r := startRouter(t)
 	p := r.run("--name", "web", "--", "testapp", "$PORT")
 	pids := r.pids(1)
-	c := mustDial(t, r.web)
-	if err := c.send("GET /hold", ""); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := c.head()
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := r.hold()
 	p.signal(syscall.SIGTERM)
 	p.awaitLine(`"msg":"draining"`)
 	eventually(t, "the worker drains", func() bool {

@@ -45,14 +45,7 @@ func TestSIGTERMFinishesWhatRuns(t *testing.T) {
 	r := startRouter(t)
 	w := r.worker("worker-1")
 	r.awaitReady(1)
-	c := mustDial(t, r.web)
-	if err := c.send("GET /hold", ""); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := c.head()
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := r.hold()
 	if resp.Close {
 		t.Error("Connection: close before anything stops")
 	}
@@ -176,14 +169,7 @@ func TestSIGHUPEndsNothing(t *testing.T) {
 	app := start(t, "testapp", port)
 	w := r.sidecar("--to", "http://127.0.0.1:"+port)
 	r.awaitReady(1)
-	c := mustDial(t, r.web)
-	if err := c.send("GET /hold", ""); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := c.head()
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := r.hold()
 	for _, p := range []*program{w, r.program} {
 		p.signal(syscall.SIGHUP)
 		eventually(t, "it says what SIGHUP does", func() bool {

@@ -23,6 +23,20 @@ func (r *runningRouter) sidecar(flags ...string) *program {
 	return start(r.t, "dialmux", append([]string{"worker", "--router", r.workers}, flags...)...)
 }
 
+// hold returns the head of an answer whose end its worker holds back.
+func (r *runningRouter) hold() *http.Response {
+	r.t.Helper()
+	c := mustDial(r.t, r.web)
+	if err := c.send("GET /hold", ""); err != nil {
+		r.t.Fatal(err)
+	}
+	resp, err := c.head()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp
+}
+
 // fetch returns the answer to a request for this host.
 func (r *runningRouter) fetch(method, host, path string) (*http.Response, string) {
 	r.t.Helper()
