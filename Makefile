@@ -81,6 +81,7 @@ unit: ## every test, with fuzz seeds and the tests that count memory
 	@$(tests)
 	echo '== tests'
 	docker info >/dev/null 2>&1 || echo 'SKIPPED: no docker engine answers, so TestImage and TestCompose do not try Dockerfile and docker-compose.yml'
+	docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || echo 'SKIPPED: there is neither docker compose nor docker-compose, so TestCompose does not try docker-compose.yml'
 	tests '-p 1' '^github.com/dialmux/dialmux/chaos$$' # chaos-briefly runs those
 
 grpc: ## gRPC's interop client and server through a router, in a module of their own
